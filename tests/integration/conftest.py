@@ -1,0 +1,75 @@
+"""Fixtures of the end-to-end tests: one lab for all of them, empty or converged as each test asks."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from tests.integration.support.lab import Lab, running_lab
+from tests.integration.support.playbook import PlaybookRun, run_playbook
+
+
+class State(enum.Enum):
+    """What the shared lab is known to hold."""
+
+    UNKNOWN = enum.auto()
+    EMPTY = enum.auto()
+    CONVERGED = enum.auto()
+
+
+class SharedLab:
+    """The lab of the session; getting it into a state costs only what it lacks of it."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.state = State.UNKNOWN
+        self.first_run: PlaybookRun | None = None
+
+    def emptied(self) -> Lab:
+        """Return the lab without any resource; the test may leave it in any state."""
+        if self.state is not State.EMPTY:
+            self.lab.fault("clear")
+            self.lab.reset()
+        self.state = State.UNKNOWN
+        return self.lab
+
+    def converged(self) -> Lab:
+        """Return the lab as `site.yml` builds it; the test must leave it so (a failing one is repaired here)."""
+        if self.state is not State.CONVERGED:
+            self.lab.fault("clear")
+            run_playbook(self.lab, "site").ok()
+            self.state = State.CONVERGED
+        return self.lab
+
+
+@pytest.fixture(scope="session")
+def shared_lab() -> Iterator[SharedLab]:
+    """Keep one lab over the whole session."""
+    with running_lab() as lab:
+        yield SharedLab(lab)
+
+
+@pytest.fixture
+def empty_lab(shared_lab: SharedLab) -> Lab:
+    """Give a lab in which nothing exists yet."""
+    return shared_lab.emptied()
+
+
+@pytest.fixture
+def converged_lab(shared_lab: SharedLab, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """Give the lab as the roles declare it; converge it anew after a test that failed."""
+    yield shared_lab.converged()
+    report = getattr(request.node, "call_report", None)
+    if report is None or report.failed:
+        shared_lab.state = State.UNKNOWN
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let fixtures see whether their test passed."""
+    report = yield
+    if report.when == "call":
+        item.call_report = report  # type: ignore[attr-defined]
+    return report
