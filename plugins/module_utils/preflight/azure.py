@@ -1,0 +1,176 @@
+# Copyright (c) 2026, AudioProthese+ platform team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What preflight asks of Azure."""
+
+from __future__ import annotations
+
+import base64
+import concurrent.futures
+import re
+import typing as t
+from collections.abc import Iterable, Mapping
+
+from ansible_collections.audioprothese.platform.plugins.module_utils.arm.catalogue import facts_of
+from ansible_collections.audioprothese.platform.plugins.module_utils.arm.errors import ArmError
+from ansible_collections.audioprothese.platform.plugins.module_utils.arm.ids import parse
+from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.endpoints import Endpoint, reach
+from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.quota import (
+    counted,
+    demands,
+    shortages,
+)
+from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.variables import Problem
+
+if t.TYPE_CHECKING:
+    from ansible_collections.audioprothese.platform.plugins.module_utils.arm.client import ArmClient
+
+__all__ = ["Inspection", "server_of"]
+
+_SUBSCRIPTION: t.Final = "2022-12-01"
+_USAGES: t.Final = {"Microsoft.Compute": "2024-07-01", "Microsoft.Network": "2025-05-01"}
+_NOT_FOUND: t.Final = 404
+_THREADS: t.Final = 8
+_SERVER: t.Final = re.compile(r"^\s*server:\s*['\"]?([^'\"\s]+)", re.MULTILINE)
+
+
+class Inspection:
+    """Collects problems; each method is one check.
+
+    Args:
+        client: of the identity that will do the work.
+        timeout: seconds to wait for an endpoint.
+
+    Attributes:
+        problems: what has to be put right.
+        checked: what was looked at, one line each.
+        unchecked: checks that could not be made because their subject does not exist yet.
+    """
+
+    def __init__(self, client: ArmClient, *, timeout: float) -> None:
+        self._client, self._timeout = client, timeout
+        self.problems: list[Problem] = []
+        self.checked: list[str] = []
+        self.unchecked: list[str] = []
+
+    @property
+    def requests(self) -> dict[str, int]:
+        """Requests made so far."""
+        return self._client.requests()
+
+    def identity(self, *, tenant: str | None, subscription: str | None) -> None:
+        """Sign in and read the subscription.
+
+        Raises:
+            ArmError: the credential is refused, or the identity may not read the subscription.
+        """
+        if not subscription:
+            self.problems.append(
+                Problem(where="platform_subscription_id", what="is empty", remedy="Set the subscription to work in")
+            )
+            return
+        body = self._client.get(f"/subscriptions/{subscription}", _SUBSCRIPTION, doing="read the subscription")
+        found = str(body.get("tenantId") or "")
+        if tenant and found and found.lower() != tenant.lower():
+            self.problems.append(
+                Problem(
+                    where=f"subscription {subscription}",
+                    what=f"belongs to tenant {found}, not to {tenant}",
+                    remedy="Correct platform_tenant_id or platform_subscription_id",
+                )
+            )
+        state = str(body.get("state") or "Enabled")
+        if state not in ("Enabled", "PastDue", "Warned"):
+            self.problems.append(
+                Problem(
+                    where=f"subscription {subscription}",
+                    what=f"is {state} and accepts no change",
+                    remedy="Enable it in the Azure portal under Subscriptions",
+                )
+            )
+        self.checked.append(f"subscription {subscription} of tenant {found or tenant}")
+
+    def quota(self, documents: Iterable[Mapping[str, t.Any]]) -> None:
+        """Compare what is still to be created with the quotas of its region.
+
+        Raises:
+            ArmError: a list of usages or a resource cannot be read.
+        """
+        subject = [document for document in documents if counted(document)]
+        if not subject:
+            return
+        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+            bodies = pool.map(lambda document: self._find(str(document["id"])), subject)
+            live = {str(document["id"]).lower(): body for document, body in zip(subject, bodies, strict=True) if body}
+            wanted = demands(subject, live)
+            subscription = parse(str(subject[0]["id"])).subscription
+            places = sorted({(demand.provider, demand.location) for demand in wanted})
+            rows = pool.map(lambda place: self._usages(subscription, *place), places)
+            usages = dict(zip(places, rows, strict=True))
+        self.problems += shortages(wanted, usages)
+        self.checked += [f"quota {d.name} in {d.location}: {d.amount} more" for d in wanted]
+
+    def endpoints(self, endpoints: Iterable[Mapping[str, str]]) -> None:
+        """Open a connection to each endpoint that exists.
+
+        Raises:
+            ArmError: a resource cannot be read.
+        """
+        wanted = list(endpoints)
+        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+            outcomes = list(pool.map(self._reach, wanted))
+        for entry, (exists, problem) in zip(wanted, outcomes, strict=True):
+            if not exists:
+                if "endpoints" not in self.unchecked:
+                    self.unchecked.append("endpoints")
+            elif problem is not None:
+                self.problems.append(problem)
+            else:
+                self.checked.append(f"way to {entry['name']}")
+
+    def _reach(self, entry: Mapping[str, str]) -> tuple[bool, Problem | None]:
+        url = self._address(entry["id"])
+        if not url:
+            return False, None
+        return True, reach(Endpoint(entry["name"], url, entry.get("zone") or ""), timeout=self._timeout)
+
+    def _address(self, resource_id: str) -> str:
+        kind = parse(resource_id).type.lower()
+        if kind == "microsoft.containerservice/managedclusters":
+            return self._api_server(resource_id)
+        properties = (self._find(resource_id) or {}).get("properties") or {}
+        if kind == "microsoft.storage/storageaccounts":
+            return str((properties.get("primaryEndpoints") or {}).get("blob") or "")
+        return str(properties.get("vaultUri") or "")
+
+    def _api_server(self, resource_id: str) -> str:
+        version = facts_of(parse(resource_id).type).api_version
+        try:
+            answer = self._client.post(
+                f"{resource_id}/listClusterUserCredential", version, doing="ask for the address of the API server"
+            )
+        except ArmError as exc:
+            if exc.status == _NOT_FOUND:
+                return ""
+            raise
+        return server_of(base64.b64decode(answer["kubeconfigs"][0]["value"]).decode())
+
+    def _find(self, resource_id: str) -> Mapping[str, t.Any] | None:
+        try:
+            found: Mapping[str, t.Any] = self._client.get(resource_id, facts_of(parse(resource_id).type).api_version)
+        except ArmError as exc:
+            if exc.status == _NOT_FOUND:
+                return None
+            raise
+        return found
+
+    def _usages(self, subscription: str, provider: str, location: str) -> list[Mapping[str, t.Any]]:
+        path = f"{subscription}/providers/{provider}/locations/{location}/usages"
+        return list(self._client.get(path, _USAGES[provider], doing="read the quotas").get("value") or [])
+
+
+def server_of(kubeconfig: str) -> str:
+    """The address of the API server in a kubeconfig, empty if there is none."""
+    match = _SERVER.search(kubeconfig)
+    return match.group(1) if match else ""

@@ -1,0 +1,269 @@
+# Copyright (c) 2026, AudioProthese+ platform team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What an environment must and must not be set to: everywhere, and where patient records are."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing as t
+from collections.abc import Callable, Iterable, Mapping
+
+from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.variables import Problem
+
+__all__ = ["RULES", "Rule", "check_rules"]
+
+_GUID: t.Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+# Control GOV-01: patient data stays in France.
+_FRENCH_REGIONS: t.Final = ("francecentral", "francesouth")
+_MINIMUM_SYSTEM_NODES: t.Final = 3
+_MINIMUM_USER_NODES: t.Final = 2
+_ALL_ZONES: t.Final = 3
+_YEAR: t.Final = 365
+_SOFT_DELETE: t.Final = 90
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One condition on one variable.
+
+    Attributes:
+        variable: its name.
+        holds: tells whether a value is fine.
+        what: what is wrong when it is not.
+        remedy: what to set.
+        production_only: applies only where patient records are.
+    """
+
+    variable: str
+    holds: Callable[[t.Any], bool]
+    what: str
+    remedy: str
+    production_only: bool = True
+
+
+def _guid(value: t.Any) -> bool:
+    return isinstance(value, str) and bool(_GUID.fullmatch(value))
+
+
+def _guids(value: t.Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(_guid(item) for item in value)
+
+
+def _one_of(*allowed: t.Any) -> Callable[[t.Any], bool]:
+    return lambda value: value in allowed
+
+
+def _at_least(minimum: int) -> Callable[[t.Any], bool]:
+    return lambda value: int(value) >= minimum
+
+
+def _matches(pattern: str) -> Callable[[t.Any], bool]:
+    return lambda value: bool(re.fullmatch(pattern, str(value)))
+
+
+def _pools(mode: str) -> Callable[[t.Any], bool]:
+    minimum = _MINIMUM_SYSTEM_NODES if mode == "System" else _MINIMUM_USER_NODES
+
+    def enough(pools: t.Any) -> bool:
+        counts = [int(pool.get("min_count", 0)) for pool in pools if pool.get("mode") == mode]
+        return bool(counts) and min(counts) >= minimum
+
+    return enough
+
+
+def _tainted(pools: t.Any) -> bool:
+    wanted = "CriticalAddonsOnly=true:NoSchedule"
+    return all(wanted in (pool.get("taints") or []) for pool in pools if pool.get("mode") == "System")
+
+
+def _closed(variable: str) -> Rule:
+    return Rule(
+        variable=variable,
+        holds=_one_of("Disabled"),
+        what="is reachable from the internet",
+        remedy="Set it to Disabled; the private endpoint stays",
+    )
+
+
+RULES: t.Final = (
+    Rule(
+        variable="platform_env",
+        holds=_matches(r"[a-z][a-z0-9]{2,7}"),
+        what="is no short name",
+        remedy="Use 3 to 8 lower-case letters or digits, a letter first",
+        production_only=False,
+    ),
+    Rule(
+        variable="platform_name",
+        holds=_matches(r"[a-z][a-z0-9]{2,15}"),
+        what="is no name that resources can begin with",
+        remedy="Use 3 to 16 lower-case letters or digits, a letter first",
+        production_only=False,
+    ),
+    Rule(
+        variable="platform_tenant_id",
+        holds=_guid,
+        what="is not the id of a tenant",
+        remedy="Set it to what 'az account show --query tenantId' prints",
+        production_only=False,
+    ),
+    Rule(
+        variable="platform_subscription_id",
+        holds=_guid,
+        what="is not the id of a subscription",
+        remedy="Set it to what 'az account show --query id' prints",
+        production_only=False,
+    ),
+    Rule(
+        variable="platform_deployer_object_id",
+        holds=_guid,
+        what="names no identity, so that the run could not write vault secrets and cluster objects",
+        remedy="Set it to what 'az ad sp show --id CLIENT_ID --query id' prints",
+    ),
+    Rule(
+        variable="platform_admin_group_ids",
+        holds=_guids,
+        what="names no group, so that nobody could administer the cluster",
+        remedy="List object ids of Entra groups, not of users",
+    ),
+    Rule(
+        variable="platform_location",
+        holds=_one_of(*_FRENCH_REGIONS),
+        what="is outside France",
+        remedy=f"Choose one of {', '.join(_FRENCH_REGIONS)}",
+    ),
+    Rule(
+        variable="platform_tags",
+        holds=lambda tags: all(tags.get(key) for key in ("env", "owner", "data-class", "criticality")),
+        what="lacks one of env, owner, data-class and criticality",
+        remedy="Set all four: reports and invoices are sorted by them",
+    ),
+    Rule(
+        variable="platform_no_log",
+        holds=bool,
+        what="shows results that hold secrets",
+        remedy="Leave it at true",
+    ),
+    _closed("key_vault_public_network_access"),
+    _closed("registry_public_network_access"),
+    _closed("storage_public_network_access"),
+    Rule(
+        variable="key_vault_purge_protection",
+        holds=bool,
+        what="lets an administrator destroy every secret at once",
+        remedy="Set it to true",
+    ),
+    Rule(
+        variable="key_vault_soft_delete_retention_days",
+        holds=_at_least(_SOFT_DELETE),
+        what="forgets deleted secrets too soon",
+        remedy=f"Set it to {_SOFT_DELETE}",
+    ),
+    Rule(
+        variable="landing_zone_locked_groups",
+        holds=lambda groups: {"data", "shared"} <= set(groups),
+        what="leaves a group that cannot be rebuilt without a lock",
+        remedy="List data and shared",
+    ),
+    Rule(
+        variable="storage_sku",
+        holds=lambda sku: "ZRS" in sku,
+        what="keeps all copies in one zone",
+        remedy="Use Standard_ZRS or Standard_GZRS",
+    ),
+    Rule(
+        variable="monitoring_workspace_retention_days",
+        holds=_at_least(_YEAR),
+        what="keeps security logs for less than a year",
+        remedy=f"Set it to {_YEAR} or more",
+    ),
+    Rule(
+        variable="monitoring_workspace_daily_quota_gb",
+        holds=_one_of(-1),
+        what="drops audit logs on busy days",
+        remedy="Set it to -1 and watch the cost with a budget",
+    ),
+    Rule(
+        variable="cluster_tier",
+        holds=_one_of("Standard", "Premium"),
+        what="has no service level",
+        remedy="Use Standard",
+    ),
+    Rule(
+        variable="cluster_zones",
+        holds=lambda zones: len(set(zones)) >= _ALL_ZONES,
+        what="does not survive the loss of a zone",
+        remedy='Use ["1", "2", "3"]',
+    ),
+    Rule(
+        variable="cluster_node_pools",
+        holds=_pools("System"),
+        what=f"starts with fewer than {_MINIMUM_SYSTEM_NODES} system nodes",
+        remedy=f"Set min_count of the system pool to {_MINIMUM_SYSTEM_NODES}",
+    ),
+    Rule(
+        variable="cluster_node_pools",
+        holds=_pools("User"),
+        what=f"has no user pool of at least {_MINIMUM_USER_NODES} nodes",
+        remedy=f"Set min_count of the user pool to {_MINIMUM_USER_NODES} or more",
+    ),
+    Rule(
+        variable="cluster_node_pools",
+        holds=_tainted,
+        what="lets workloads run on the system nodes",
+        remedy='Give the system pool the taint "CriticalAddonsOnly=true:NoSchedule"',
+    ),
+    Rule(
+        variable="cluster_upgrade_channel",
+        holds=lambda channel: channel != "none",
+        what="leaves Kubernetes without security fixes",
+        remedy="Use patch",
+    ),
+    Rule(
+        variable="cluster_node_os_upgrade_channel",
+        holds=_one_of("NodeImage", "SecurityPatch"),
+        what="leaves the nodes without security fixes",
+        remedy="Use NodeImage",
+    ),
+    Rule(
+        variable="cluster_host_encryption",
+        holds=bool,
+        what="leaves temporary disks of the nodes in clear text",
+        remedy="Set it to true",
+    ),
+)
+
+
+def check_rules(
+    value_of: Callable[[str], t.Any], *, production: bool, rules: Iterable[Rule] = RULES
+) -> list[Problem]:
+    """What an environment's values break.
+
+    Args:
+        value_of: gives the final value of a variable.
+        production: whether it holds patient records.
+        rules: the conditions.
+    """
+    problems = []
+    for rule in rules:
+        if rule.production_only and not production:
+            continue
+        value = value_of(rule.variable)
+        try:
+            fine = rule.holds(value)
+        except (AttributeError, TypeError, ValueError):
+            fine = False
+        if not fine:
+            problems.append(
+                Problem(where=rule.variable, what=f"{_shown(value)} {rule.what}", remedy=rule.remedy),
+            )
+    return problems
+
+
+def _shown(value: t.Any) -> str:
+    if value in ("", None):
+        return "the empty value"
+    return "the value" if isinstance(value, (Mapping, list)) else f"{value!s}"
