@@ -16,6 +16,7 @@ import typing as t
 import urllib.parse
 from collections.abc import Iterator, Mapping
 
+from ansible_collections.audioprothese.platform.plugins.module_utils.arm.catalogue import facts_of
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.errors import ArmError
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.plan import Stored
 
@@ -24,7 +25,7 @@ if t.TYPE_CHECKING:
 
 __all__ = ["VaultClient"]
 
-VAULT_API_VERSION = "2023-07-01"
+VAULT_TYPE = "Microsoft.KeyVault/vaults"
 SECRETS_API_VERSION = "7.4"
 NOT_FOUND, FORBIDDEN = 404, 403
 # The service returns no larger page.
@@ -126,7 +127,7 @@ class VaultClient:
         with self._lock:
             if self._uri is None:
                 try:
-                    vault = self._azure.get(self._vault_id, VAULT_API_VERSION, doing="read the vault")
+                    vault = self._azure.get(self._vault_id, facts_of(VAULT_TYPE).api_version, doing="read the vault")
                 except ArmError as exc:
                     if exc.status == NOT_FOUND:
                         return None
