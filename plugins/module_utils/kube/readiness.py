@@ -1,0 +1,242 @@
+# Copyright (c) 2026, AudioProthese+ platform team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""When an object is ready: one pure function per kind, from the object to a verdict and its reason."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+from collections.abc import Callable, Mapping
+
+__all__ = ["FAILED", "READY", "RESOURCE_PREDICATES", "WAITING", "Readiness", "binds_late", "readiness"]
+
+READY, WAITING, FAILED = "ready", "waiting", "failed"
+
+Object = Mapping[str, t.Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Readiness:
+    """A verdict about one object.
+
+    Attributes:
+        state: C(ready), C(waiting) or C(failed); waiting on a failed object is pointless.
+        reason: what it waits for or what went wrong; empty when ready.
+    """
+
+    state: str
+    reason: str = ""
+
+
+_READY = Readiness(READY)
+_UNSEEN = "the controller has not seen the change yet"
+
+
+def readiness(obj: Object) -> Readiness:
+    """Whether an object does what it was made for. Kinds without a rule are ready as soon as they exist."""
+    if (obj.get("metadata") or {}).get("deletionTimestamp"):
+        return Readiness(WAITING, "it is being deleted")
+    predicate = RESOURCE_PREDICATES.get((str(obj.get("apiVersion", "")).rpartition("/")[0], str(obj.get("kind"))))
+    return predicate(obj) if predicate else _READY
+
+
+def _namespace(obj: Object) -> Readiness:
+    phase = _status(obj).get("phase", "")
+    return _READY if phase == "Active" else Readiness(WAITING, f"phase {phase or 'unknown'}")
+
+
+def _deployment(obj: Object) -> Readiness:
+    spec, status = _spec(obj), _status(obj)
+    progressing, failure = _condition(obj, "Progressing"), _condition(obj, "ReplicaFailure")
+    wanted = _count(spec, "replicas", 1)
+    updated, total = _count(status, "updatedReplicas"), _count(status, "replicas")
+    available = _count(status, "availableReplicas")
+    rules = (
+        (_stale(obj), WAITING, _UNSEEN),
+        (
+            progressing.get("reason") == "ProgressDeadlineExceeded",
+            FAILED,
+            progressing.get("message") or "its progress deadline has passed",
+        ),
+        (
+            failure.get("status") == "True" and updated < wanted,
+            FAILED,
+            failure.get("message") or "its pods are refused",
+        ),
+        (updated < wanted, WAITING, f"{updated} of {wanted} replicas updated"),
+        (total > updated, WAITING, f"{total - updated} old replicas still running"),
+        (available < wanted, WAITING, f"{available} of {wanted} replicas available"),
+    )
+    return next((Readiness(state, reason) for holds, state, reason in rules if holds), _READY)
+
+
+def _stateful_set(obj: Object) -> Readiness:
+    spec, status = _spec(obj), _status(obj)
+    if _stale(obj):
+        return Readiness(WAITING, _UNSEEN)
+    wanted = _count(spec, "replicas", 1)
+    ready = _count(status, "readyReplicas")
+    strategy = spec.get("updateStrategy") or {}
+    if ready < wanted:
+        return Readiness(WAITING, f"{ready} of {wanted} replicas ready")
+    if strategy.get("type") == "OnDelete":
+        return _READY
+    partition = _count(strategy.get("rollingUpdate") or {}, "partition")
+    updated = _count(status, "updatedReplicas")
+    if partition:
+        behind = updated < wanted - partition
+        return Readiness(WAITING, f"{updated} of {wanted - partition} replicas updated") if behind else _READY
+    if status.get("updateRevision") != status.get("currentRevision"):
+        return Readiness(WAITING, f"{updated} of {wanted} replicas updated")
+    return _READY
+
+
+def _daemon_set(obj: Object) -> Readiness:
+    status = _status(obj)
+    if _stale(obj):
+        return Readiness(WAITING, _UNSEEN)
+    wanted = _count(status, "desiredNumberScheduled")
+    on_delete = (_spec(obj).get("updateStrategy") or {}).get("type") == "OnDelete"
+    updated = wanted if on_delete else _count(status, "updatedNumberScheduled")
+    available = _count(status, "numberAvailable")
+    if updated < wanted:
+        return Readiness(WAITING, f"{updated} of {wanted} pods updated")
+    return _READY if available >= wanted else Readiness(WAITING, f"{available} of {wanted} pods available")
+
+
+def _job(obj: Object) -> Readiness:
+    failed, complete = _condition(obj, "Failed"), _condition(obj, "Complete")
+    if failed.get("status") == "True":
+        return Readiness(FAILED, failed.get("message") or failed.get("reason") or "it failed")
+    if complete.get("status") == "True" or _spec(obj).get("suspend"):
+        return _READY
+    done, wanted = _count(_status(obj), "succeeded"), _count(_spec(obj), "completions", 1)
+    return Readiness(WAITING, f"{done} of {wanted} completions")
+
+
+def _pod(obj: Object) -> Readiness:
+    phase = _status(obj).get("phase", "")
+    if phase == "Failed":
+        return Readiness(FAILED, _status(obj).get("message") or _status(obj).get("reason") or "it failed")
+    if phase == "Succeeded" or _condition(obj, "Ready").get("status") == "True":
+        return _READY
+    return Readiness(WAITING, _condition(obj, "Ready").get("message") or f"phase {phase or 'unknown'}")
+
+
+def _claim(obj: Object) -> Readiness:
+    phase = _status(obj).get("phase", "")
+    if phase == "Lost":
+        return Readiness(FAILED, "its volume is lost")
+    # Whether a pending claim only waits for its first pod is told by its class, which is not part of the object:
+    # the runner asks with `binds_late`.
+    return _READY if phase == "Bound" else Readiness(WAITING, f"phase {phase or 'unknown'}")
+
+
+def _definition(obj: Object) -> Readiness:
+    refused = _condition(obj, "NamesAccepted")
+    if refused.get("status") == "False":
+        return Readiness(FAILED, refused.get("message") or "its names are taken")
+    established = _condition(obj, "Established").get("status") == "True"
+    return _READY if established else Readiness(WAITING, "not established yet")
+
+
+def _gateway(obj: Object) -> Readiness:
+    if _stale_condition(obj, "Programmed"):
+        return Readiness(WAITING, "the gateway controller has not seen the change yet")
+    accepted, programmed = _condition(obj, "Accepted"), _condition(obj, "Programmed")
+    if accepted.get("status") == "False" and accepted.get("reason") != "Pending":
+        return Readiness(FAILED, accepted.get("message") or str(accepted.get("reason")))
+    if programmed.get("status") == "True":
+        return _READY
+    return Readiness(WAITING, programmed.get("message") or "not programmed yet")
+
+
+def _route(obj: Object) -> Readiness:
+    wanted = len(_spec(obj).get("parentRefs") or ())
+    parents = _status(obj).get("parents") or ()
+    for parent in parents:
+        for condition in parent.get("conditions") or ():
+            if condition.get("status") == "False" and condition.get("type") in ("Accepted", "ResolvedRefs"):
+                return Readiness(WAITING, condition.get("message") or str(condition.get("reason")))
+    accepted = sum(_condition({"status": parent}, "Accepted").get("status") == "True" for parent in parents)
+    return _READY if accepted >= wanted else Readiness(WAITING, f"accepted by {accepted} of {wanted} gateways")
+
+
+def _by_condition(kind: str) -> Callable[[Object], Readiness]:
+    def predicate(obj: Object) -> Readiness:
+        if _stale_condition(obj, kind):
+            return Readiness(WAITING, _UNSEEN)
+        condition = _condition(obj, kind)
+        if condition.get("status") == "True":
+            return _READY
+        return Readiness(WAITING, condition.get("message") or f"condition {kind} is not true yet")
+
+    return predicate
+
+
+RESOURCE_PREDICATES: dict[tuple[str, str], Callable[[Object], Readiness]] = {
+    ("", "Namespace"): _namespace,
+    ("", "PersistentVolumeClaim"): _claim,
+    ("", "Pod"): _pod,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition,
+    ("apiregistration.k8s.io", "APIService"): _by_condition("Available"),
+    ("apps", "DaemonSet"): _daemon_set,
+    ("apps", "Deployment"): _deployment,
+    ("apps", "StatefulSet"): _stateful_set,
+    ("batch", "Job"): _job,
+    ("cert-manager.io", "Certificate"): _by_condition("Ready"),
+    ("cert-manager.io", "ClusterIssuer"): _by_condition("Ready"),
+    ("cert-manager.io", "Issuer"): _by_condition("Ready"),
+    ("external-secrets.io", "ExternalSecret"): _by_condition("Ready"),
+    ("gateway.networking.k8s.io", "Gateway"): _gateway,
+    ("gateway.networking.k8s.io", "GatewayClass"): _by_condition("Accepted"),
+    ("gateway.networking.k8s.io", "GRPCRoute"): _route,
+    ("gateway.networking.k8s.io", "HTTPRoute"): _route,
+    ("k8s.mariadb.com", "MariaDB"): _by_condition("Ready"),
+}
+
+
+def binds_late(claim: Object, classes: Mapping[str, Object]) -> bool:
+    """Whether a pending claim is as ready as it gets before a pod uses it.
+
+    Args:
+        claim: the PersistentVolumeClaim.
+        classes: StorageClasses by name.
+    """
+    name = _spec(claim).get("storageClassName")
+    if name is None:
+        marked = "storageclass.kubernetes.io/is-default-class"
+        name = next(
+            (n for n, c in classes.items() if ((c["metadata"].get("annotations") or {}).get(marked)) == "true"), ""
+        )
+    return (classes.get(str(name)) or {}).get("volumeBindingMode") == "WaitForFirstConsumer"
+
+
+def _spec(obj: Object) -> Mapping[str, t.Any]:
+    return obj.get("spec") or {}
+
+
+def _status(obj: Object) -> Mapping[str, t.Any]:
+    return obj.get("status") or {}
+
+
+def _count(part: Mapping[str, t.Any], field: str, default: int = 0) -> int:
+    value = part.get(field)
+    return default if value is None else int(value)
+
+
+def _stale(obj: Object) -> bool:
+    generation = (obj.get("metadata") or {}).get("generation") or 0
+    return _count(_status(obj), "observedGeneration") < int(generation)
+
+
+def _condition(obj: Object, kind: str) -> Mapping[str, t.Any]:
+    return next((c for c in _status(obj).get("conditions") or () if c.get("type") == kind), {})
+
+
+def _stale_condition(obj: Object, kind: str) -> bool:
+    generation = int((obj.get("metadata") or {}).get("generation") or 0)
+    condition = _condition(obj, kind)
+    return bool(condition) and int(condition.get("observedGeneration") or generation) < generation
