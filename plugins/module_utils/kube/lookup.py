@@ -1,0 +1,102 @@
+# Copyright (c) 2026, AudioProthese+ platform team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where deferred values come from: what an earlier task returned, ARM, Key Vault."""
+
+from __future__ import annotations
+
+import threading
+import typing as t
+from collections.abc import Callable, Mapping
+
+from ansible_collections.audioprothese.platform.plugins.module_utils.arm.catalogue import facts_of
+from ansible_collections.audioprothese.platform.plugins.module_utils.arm.errors import ArmError
+from ansible_collections.audioprothese.platform.plugins.module_utils.arm.ids import key_of, parse
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import InputError
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.references import Reference, get_path
+from ansible_collections.audioprothese.platform.plugins.module_utils.vault.client import VaultClient
+
+if t.TYPE_CHECKING:
+    from ansible_collections.audioprothese.platform.plugins.module_utils.arm.client import ArmClient
+
+__all__ = ["Azure", "Lookup"]
+
+_NOT_FOUND = 404
+
+
+class Azure:
+    """The Azure client of a run, made when it is first needed.
+
+    Args:
+        connect: makes it.
+    """
+
+    def __init__(self, connect: Callable[[], ArmClient]) -> None:
+        self._connect = connect
+        self._client: ArmClient | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self) -> ArmClient:
+        """The client."""
+        with self._lock:
+            if self._client is None:
+                self._client = self._connect()
+            return self._client
+
+    def requests(self) -> dict[str, t.Any]:
+        """Counts of its requests under the name C(azure), if there were any."""
+        return {"azure": self._client.requests()} if self._client is not None else {}
+
+
+class Lookup:
+    """Resolves deferred values; each resource and each vault is read once. Safe to use from threads.
+
+    Args:
+        azure: the Azure client.
+        resources: live resources by ARM id, as C(arm_resources) returned them.
+    """
+
+    def __init__(self, azure: Azure, resources: Mapping[str, t.Any] | None = None) -> None:
+        self._azure = azure
+        self._resources: dict[str, t.Any] = {key_of(name): value for name, value in (resources or {}).items()}
+        self._vaults: dict[str, VaultClient] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, reference: Reference) -> t.Any:
+        """The value, or None while what it names does not exist.
+
+        Raises:
+            ArmError: it exists or not, but may not be read.
+            InputError: the reference cannot be followed.
+        """
+        if reference.kind == "secret":
+            return self.secret(reference.target, reference.path)
+        found = self._resource(reference.target)
+        return None if found is None else get_path(found, reference.path)
+
+    def secret(self, vault_id: str, name: str) -> str | None:
+        """A secret's value, or None while the vault or the secret does not exist."""
+        with self._lock:
+            vault = self._vaults.setdefault(key_of(vault_id), VaultClient(self._azure(), vault_id))
+        return vault.get(name)
+
+    def _resource(self, resource_id: str) -> t.Any:
+        key = key_of(resource_id)
+        if key in self._resources:
+            return self._resources[key]
+        version = facts_of(parse(resource_id).type).api_version
+        if not version:
+            raise InputError(
+                f"no api-version is known for the type {parse(resource_id).type}",
+                where=resource_id,
+                remedy="Declare the resource in the same run, so that its live state is passed on (resources)",
+            )
+        try:
+            found = self._azure().get(resource_id, version, doing="read a value that a document refers to")
+        except ArmError as exc:
+            if exc.status != _NOT_FOUND:
+                raise
+            found = None
+        self._resources[key] = found
+        return found

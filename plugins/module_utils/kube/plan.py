@@ -1,0 +1,308 @@
+# Copyright (c) 2026, AudioProthese+ platform team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From what was read to what will be done, and what must not be done."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import re
+import typing as t
+from collections.abc import Iterable, Mapping, Sequence
+
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import GuardError, PlatformError
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.findings import Finding
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.plan import Action, Change
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import Redactor
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.applyset import ApplySet, foreign_owner
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.compare import (
+    Difference,
+    Owner,
+    differences,
+    owners,
+    path_of_cause,
+    uncovered,
+)
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.errors import ApiError, Cause, KubeError
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.objects import (
+    Manifest,
+    ObjectId,
+    disclose,
+    rank,
+)
+
+__all__ = [
+    "SOURCE",
+    "Conflict",
+    "State",
+    "conflicts_of",
+    "deletion_order",
+    "deletion_problems",
+    "explain_refusal",
+    "join",
+    "may_take_over",
+    "plan_deletion",
+    "plan_object",
+    "state_problems",
+]
+
+SOURCE = "kubernetes"
+
+_INVALID = 422
+_SHOWN = 10
+_MANAGER = re.compile(r'conflict with "([^"]*)"')
+_STATEFUL = frozenset(
+    {
+        ("", "Namespace"),
+        ("", "PersistentVolume"),
+        ("", "PersistentVolumeClaim"),
+        ("apiextensions.k8s.io", "CustomResourceDefinition"),
+        ("k8s.mariadb.com", "MariaDB"),
+        ("snapshot.storage.k8s.io", "VolumeSnapshot"),
+        ("snapshot.storage.k8s.io", "VolumeSnapshotContent"),
+    }
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Conflict:
+    """A field that another manager holds with another value."""
+
+    manager: str
+    path: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What is known about one desired object.
+
+    Attributes:
+        manifest: the desired object.
+        body: what is sent, deferred values resolved.
+        live: the object as read, None when there is none.
+        predicted: what the API server would make of it; None while it cannot be asked.
+        conflicts: fields the prediction takes from other managers.
+        refused: why the API server would not accept it.
+        unknown: paths whose deferred value is not known yet.
+    """
+
+    manifest: Manifest
+    body: Mapping[str, t.Any]
+    live: Mapping[str, t.Any] | None = None
+    predicted: Mapping[str, t.Any] | None = None
+    conflicts: tuple[Conflict, ...] = ()
+    refused: PlatformError | None = None
+    unknown: tuple[str, ...] = ()
+
+
+def conflicts_of(causes: Iterable[Cause]) -> tuple[Conflict, ...]:
+    """The conflicts a Status names."""
+    found = []
+    for cause in causes:
+        manager = _MANAGER.search(cause.message)
+        found.append(Conflict(manager.group(1) if manager else "unknown", path_of_cause(cause.field)))
+    return tuple(found)
+
+
+def may_take_over(conflicts: Iterable[Conflict], managers: Iterable[str], *, force: bool) -> bool:
+    """Whether all these fields may be taken: by force, or because their managers are people's tools."""
+    patterns = list(managers)
+    return force or all(any(fnmatch.fnmatchcase(c.manager, p) for p in patterns) for c in conflicts)
+
+
+def plan_object(state: State, redactor: Redactor) -> tuple[Action | None, list[Finding]]:
+    """The action that makes one object as desired, and what is reported about it."""
+    manifest, name = state.manifest, str(state.manifest.id)
+    if state.live is None:
+        unverified = state.predicted is None
+        action = Action(
+            verb="create",
+            resource=name,
+            type=manifest.type,
+            document=disclose(manifest.body, redactor),
+            unverified=unverified,
+        )
+        message = "it does not exist" + (
+            " (the API server cannot be asked yet whether it accepts it)" if unverified else ""
+        )
+        finding = Finding(
+            source=SOURCE, resource=name, type=manifest.type, verdict="missing", action="create", message=message
+        )
+        return action, [finding]
+    live = disclose(state.live, redactor)
+    if state.predicted is not None:
+        found = differences(disclose(state.predicted, redactor), live)
+    else:
+        found = uncovered(disclose(state.body, redactor), live)
+    if not found:
+        return None, []
+    action = Action(
+        verb="update",
+        resource=name,
+        type=manifest.type,
+        changes=[Change(difference.path, difference.desired, difference.live) for difference in found],
+        unverified=state.predicted is None,
+    )
+    return action, [_drift(state, difference) for difference in found]
+
+
+def plan_deletion(live: Mapping[str, t.Any], redactor: Redactor, *, message: str) -> tuple[Action, Finding]:
+    """The action that removes a live object, and what is reported about it."""
+    name, kind = str(ObjectId.of(live)), f"{live['apiVersion']}/{live['kind']}"
+    action = Action(verb="delete", resource=name, type=kind, live=disclose(live, redactor))
+    finding = Finding(source=SOURCE, resource=name, type=kind, verdict="unexpected", action="delete", message=message)
+    return action, finding
+
+
+def deletion_order(live: Iterable[Mapping[str, t.Any]]) -> list[Mapping[str, t.Any]]:
+    """Objects in the reverse of the order of creation."""
+    return sorted(live, key=lambda obj: (-rank(obj["kind"]), ObjectId.of(obj)))
+
+
+def state_problems(
+    state: State, applyset: ApplySet, redactor: Redactor, *, take_over: Sequence[str], force: bool
+) -> list[PlatformError]:
+    """Why this object must not or cannot be written."""
+    where = str(state.manifest.id)
+    if state.live is not None:
+        owner = foreign_owner(state.live, applyset)
+        if owner:
+            return [
+                GuardError(
+                    f"it is managed by {owner}",
+                    where=where,
+                    remedy="Remove it from this set, or let the other owner release it first",
+                )
+            ]
+    if state.refused is not None:
+        return [explain_refusal(state, state.refused, redactor)]
+    if state.conflicts and not may_take_over(state.conflicts, take_over, force=force):
+        held = ", ".join(
+            f"{conflict.path} is held by the field manager {conflict.manager}" for conflict in state.conflicts[:_SHOWN]
+        )
+        return [
+            GuardError(
+                held,
+                where=where,
+                remedy="Leave the field out of the document if that manager decides it, or set force_conflicts",
+            )
+        ]
+    return []
+
+
+def deletion_problems(
+    live: Iterable[Mapping[str, t.Any]], applyset: ApplySet, allow_delete: Sequence[str], *, empty_set: bool
+) -> list[PlatformError]:
+    """Why these objects must not be deleted.
+
+    Args:
+        live: the objects.
+        applyset: the set that would delete them.
+        allow_delete: patterns (C(Kind/namespace/name)) of what may be deleted although it holds state.
+        empty_set: nothing is declared at all: then every deletion needs consent.
+    """
+    problems: list[PlatformError] = []
+    for obj in live:
+        identity = ObjectId.of(obj)
+        owner = foreign_owner(obj, applyset)
+        if owner:
+            problems.append(
+                GuardError(
+                    f"it would be deleted, but it is managed by {owner}",
+                    where=str(identity),
+                    remedy="Let its owner remove it",
+                )
+            )
+        elif not _allowed(identity, allow_delete) and (empty_set or _is_stateful(obj)):
+            why = "the set is empty" if empty_set else "it holds state"
+            problems.append(
+                GuardError(
+                    f"it would be deleted, and {why}",
+                    where=str(identity),
+                    remedy=f"Declare it again, or name it in allow_delete ({identity})",
+                )
+            )
+    return problems
+
+
+def explain_refusal(state: State, error: PlatformError, redactor: Redactor) -> PlatformError:
+    """The API server's refusal, with the path that is to blame and without any secret."""
+    if not isinstance(error, ApiError):
+        return error
+    where = str(state.manifest.id)
+    fields = [path_of_cause(cause.field) for cause in error.causes if cause.field]
+    secret = state.manifest.type == "v1/Secret"
+    said = "" if secret else str(redactor.redact(error.what))
+    if error.status != _INVALID:
+        text = said or f"the API server refuses it ({error.reason or error.status})"
+        return ApiError(text, status=error.status, reason=error.reason, where=where, remedy=error.remedy)
+    immutable = "immutable" in error.what or "are forbidden" in error.what
+    if immutable and state.live is not None:
+        blamed = _blame(state, fields, redactor)
+        return GuardError(
+            f"{', '.join(blamed) or 'a field'} cannot be changed in place",
+            where=where,
+            remedy="Declare the live value again, or delete the object by an explicit step and let it be made anew",
+        )
+    named = ", ".join(fields) or "the object"
+    return GuardError(
+        f"{named} is not valid" + (f": {said}" if said else ""), where=where, remedy="Correct the document"
+    )
+
+
+def join(problems: Sequence[PlatformError]) -> PlatformError:
+    """Several problems as one error, the first kind deciding."""
+    if len(problems) == 1:
+        return problems[0]
+    lines = [str(problem) for problem in problems[:_SHOWN]]
+    more = len(problems) - len(lines)
+    rest = [f"And {more} more"] if more else []
+    kind = GuardError if any(isinstance(problem, GuardError) for problem in problems) else KubeError
+    return kind(f"{len(problems)} problems. " + " ".join([*lines, *rest]))
+
+
+def _drift(state: State, difference: Difference) -> Finding:
+    taken = next((c for c in state.conflicts if _overlaps(c.path, difference.path)), None)
+    writer = _origin(state.live or {}, difference)
+    return Finding(
+        source=SOURCE,
+        resource=str(state.manifest.id),
+        type=state.manifest.type,
+        path=difference.path,
+        verdict="drift",
+        action="update",
+        desired=difference.desired,
+        live=difference.live,
+        origin=str(writer) if writer else (taken.manager if taken else ""),
+        message=f"taken over from the field manager {taken.manager}" if taken else "",
+    )
+
+
+def _origin(live: Mapping[str, t.Any], difference: Difference) -> Owner | None:
+    # What is missing has no owner any more; of what is there the latest writer is the likeliest author.
+    return next(iter(owners(live, difference.place)), None) if difference.live is not None else None
+
+
+def _overlaps(one: str, other: str) -> bool:
+    return one.startswith(other) or other.startswith(one)
+
+
+def _blame(state: State, fields: Sequence[str], redactor: Redactor) -> list[str]:
+    """Where the manifest differs from the live object, inside of the fields the server names."""
+    found = uncovered(disclose(state.body, redactor), disclose(state.live or {}, redactor))
+    paths = [difference.path for difference in found]
+    inside = [path for path in paths if any(_overlaps(path, field) for field in fields)]
+    return inside or list(fields) or paths
+
+
+def _allowed(identity: ObjectId, patterns: Sequence[str]) -> bool:
+    names = {str(identity), f"{identity.kind}/{identity.namespace}/{identity.name}"}
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
+
+
+def _is_stateful(live: Mapping[str, t.Any]) -> bool:
+    identity = ObjectId.of(live)
+    has_claims = identity.kind == "StatefulSet" and bool((live.get("spec") or {}).get("volumeClaimTemplates"))
+    return has_claims or (identity.group, identity.kind) in _STATEFUL
