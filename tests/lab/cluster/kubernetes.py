@@ -1,0 +1,253 @@
+"""The manager that runs a real control plane with simulated nodes for each managed cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.lab.azure.settings import Settings
+from tests.lab.build import builder
+from tests.lab.cluster.control_plane import ControlPlane, describe
+from tests.lab.cluster.manager import ClusterEndpoint, ClusterError, ClusterManager, cluster_guid
+from tests.lab.cluster.nodes import csi_node, desired_nodes
+from tests.lab.cluster.objects import Api, kubernetes_objects
+from tests.lab.cluster.requests import RequestCounter
+from tests.lab.control.home import Home, write_private
+from tests.lab.control.process import Daemon, stop_all
+
+__all__ = ["ExternalCluster", "KubernetesManager", "create"]
+
+CONVERGED_SECONDS = 30
+
+
+def create(home: Path) -> ClusterManager:
+    """Return the manager of the lab in that folder: its own control planes, or the cluster of `$LAB_KUBECONFIG`."""
+    lab = Home.open(home)
+    if external := os.environ.get("LAB_KUBECONFIG"):
+        return ExternalCluster(Path(external))
+    return KubernetesManager(lab, Settings.load(home))
+
+
+class KubernetesManager:
+    """Runs one cluster at a time: a subscription of the lab has cores for no more."""
+
+    def __init__(self, home: Home, settings: Settings) -> None:
+        self.home = home
+        self._settings = settings
+
+    async def converge(self, cluster: dict[str, Any], *, gateway_api: bool) -> ClusterEndpoint:
+        """See `ClusterManager.converge`."""
+        return await asyncio.to_thread(self.converge_now, cluster, gateway_api=gateway_api)
+
+    async def delete(self, cluster_id: str) -> None:
+        """See `ClusterManager.delete`."""
+        await asyncio.to_thread(self.delete_now, cluster_id)
+
+    def converge_now(self, cluster: dict[str, Any], *, gateway_api: bool) -> ClusterEndpoint:
+        """Do the work of `converge`; blocks until the cluster answers."""
+        guid = cluster_guid(str(cluster["id"]))
+        kubernetes = builder.tools()["kube"].version
+        nodes = desired_nodes(cluster, version=kubernetes)
+        _refuse_other_versions(cluster, kubernetes)
+        with self._lock():
+            others = [other for other in self._guids() if other != guid]
+            if others:
+                raise ClusterError(
+                    "Insufficient regional vcpu quota left for location: the lab runs one cluster at a time "
+                    f"and {self._saved(others[0])['cluster']['id']} is running.",
+                    code="ErrCode_InsufficientVCPUQuota",
+                    status=400,
+                )
+            plane = self._plane(cluster)
+            plane.folder.mkdir(parents=True, exist_ok=True)
+            write_private(plane.folder / "cluster.json", describe({"cluster": cluster, "gateway_api": gateway_api}))
+            plane.start()
+            with plane.client() as client:
+                api = Api(client)
+                kubernetes_objects(api, cluster, gateway_api=gateway_api)
+                _converge_nodes(api, nodes)
+                _await_controllers(api, nodes)
+            self._write_kubeconfigs(plane)
+        return ClusterEndpoint(server=plane.server, ca_pem=plane.ca_pem, issuer=plane.issuer, jwks=plane.jwks())
+
+    def delete_now(self, cluster_id: str) -> None:
+        """Do the work of `delete`; blocks until nothing of the cluster is left."""
+        guid = cluster_guid(cluster_id)
+        with self._lock():
+            if guid in self._guids():
+                plane = self._plane(self._saved(guid)["cluster"])
+                stop_all(plane.daemons(), patience=0)
+                RequestCounter(self.home).update()
+                shutil.rmtree(plane.folder)
+            if not self._guids():
+                self.home.admin_kubeconfig.unlink(missing_ok=True)
+                self.home.kubeconfig.unlink(missing_ok=True)
+
+    def resume(self) -> list[str]:
+        """Start what does not run of the clusters that should; return their ARM ids."""
+        resumed = []
+        for guid in self._guids():
+            saved = self._saved(guid)
+            self.converge_now(saved["cluster"], gateway_api=saved["gateway_api"])
+            resumed.append(str(saved["cluster"]["id"]))
+        return resumed
+
+    def stop(self) -> None:
+        """Stop every part of every cluster; what they hold stays."""
+        with self._lock():
+            for guid in self._guids():
+                daemons = self._plane(self._saved(guid)["cluster"]).daemons()
+                # Whoever uses the API first, the store last: each may still write while it ends.
+                stop_all(daemons[2:], patience=2)
+                stop_all([daemons[1]], patience=5)
+                stop_all([daemons[0]], patience=5)
+
+    def delete_all(self) -> None:
+        """Delete every cluster."""
+        for guid in self._guids():
+            self.delete_now(str(self._saved(guid)["cluster"]["id"]))
+
+    def parts(self) -> Iterator[tuple[Daemon, str, str]]:
+        """Yield each daemon with its address and why it is not well (empty when it is)."""
+        for guid in self._guids():
+            plane = self._plane(self._saved(guid)["cluster"])
+            for daemon in plane.daemons():
+                address = plane.health_url(daemon.name).rsplit("/", 1)[0]
+                why = plane.problem(daemon.name) if daemon.pid() else f"not running; see {daemon.log}"
+                yield daemon, address, why
+
+    def _plane(self, cluster: dict[str, Any]) -> ControlPlane:
+        guid = cluster_guid(str(cluster["id"]))
+        settings = self._settings
+        return ControlPlane(
+            self.home, guid, cluster, tenant_id=settings.tenant_id, control_token=settings.control_token
+        )
+
+    def _guids(self) -> list[str]:
+        return sorted(path.parent.name for path in self.home.clusters.glob("*/cluster.json"))
+
+    def _saved(self, guid: str) -> dict[str, Any]:
+        saved: dict[str, Any] = json.loads((self.home.clusters / guid / "cluster.json").read_text())
+        return saved
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Let one process at a time change clusters: the simulator, or somebody's `lab up`."""
+        self.home.clusters.mkdir(parents=True, exist_ok=True)
+        with (self.home.clusters / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _write_kubeconfigs(self, plane: ControlPlane) -> None:
+        admin = yaml.safe_load(plane.kubeconfig("lab-admin", "system:masters").read_text())
+        write_private(self.home.admin_kubeconfig, yaml.safe_dump(admin))
+        authority = base64.b64encode(plane.ca_pem.encode()).decode()
+        lab = Path(__file__).resolve().parents[1] / "lab"
+        user = {
+            "exec": {
+                "apiVersion": "client.authentication.k8s.io/v1",
+                "command": str(lab),
+                "args": ["token"],
+                "env": [{"name": "LAB_HOME", "value": str(self.home.path)}],
+                "interactiveMode": "Never",
+            }
+        }
+        document = {
+            **admin,
+            "clusters": [{"name": "lab", "cluster": {"server": plane.server, "certificate-authority-data": authority}}],
+            "users": [{"name": "entra", "user": user}],
+            "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "entra"}}],
+        }
+        write_private(self.home.kubeconfig, yaml.safe_dump(document))
+
+
+class ExternalCluster:
+    """A cluster that somebody else runs (kind, AKS) takes the place of the lab's own.
+
+    It is left as it is: no node, class or binding is written, and deleting the
+    managed cluster deletes nothing in it.
+    """
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self.kubeconfig = kubeconfig
+
+    async def converge(self, cluster: dict[str, Any], *, gateway_api: bool) -> ClusterEndpoint:
+        """Return where the cluster of the kubeconfig's current context is."""
+        del gateway_api
+        config = yaml.safe_load(self.kubeconfig.read_text())
+        context = _named(config["contexts"], config["current-context"])["context"]
+        entry = _named(config["clusters"], context["cluster"])["cluster"]
+        if data := entry.get("certificate-authority-data"):
+            ca_pem = base64.b64decode(data).decode()
+        elif path := entry.get("certificate-authority"):
+            ca_pem = (self.kubeconfig.parent / path).read_text()
+        else:
+            ca_pem = ""
+        issuer = f"https://127.0.0.1/oidc/{cluster_guid(str(cluster['id']))}/"
+        return ClusterEndpoint(server=entry["server"], ca_pem=ca_pem, issuer=issuer, jwks={"keys": []})
+
+    async def delete(self, cluster_id: str) -> None:
+        """Leave the cluster alone."""
+        del cluster_id
+
+
+def _named(entries: Iterable[dict[str, Any]], name: str) -> dict[str, Any]:
+    for entry in entries:
+        if entry["name"] == name:
+            return entry
+    raise ClusterError(f"the kubeconfig of LAB_KUBECONFIG has no entry {name!r}")
+
+
+def _refuse_other_versions(cluster: dict[str, Any], served: str) -> None:
+    asked = str(cluster["properties"].get("kubernetesVersion") or served)
+    if asked != served and not served.startswith(f"{asked}."):
+        raise ClusterError(
+            f"Managed cluster {str(cluster['id']).rsplit('/', 1)[-1]} is on version {asked}, which is not supported in "
+            f"this region: the lab serves {served}.",
+            code="K8sVersionNotSupported",
+            status=400,
+        )
+
+
+def _converge_nodes(api: Api, nodes: list[dict[str, Any]]) -> None:
+    wanted = {node["metadata"]["name"] for node in nodes}
+    for live in api.list("v1", "Node"):
+        name = live["metadata"]["name"]
+        if name not in wanted:
+            api.drain(name)
+            api.delete("v1", "Node", name)
+    for node in nodes:
+        live = api.apply({key: value for key, value in node.items() if key != "status"})
+        api.merge("v1", "Node", node["metadata"]["name"], {"status": node["status"]}, part="status")
+        api.apply(csi_node(node, live["metadata"]["uid"]))
+
+
+def _await_controllers(api: Api, nodes: list[dict[str, Any]]) -> None:
+    """Wait until every node is ready and pods can be made: a namespace without its ServiceAccount refuses them."""
+    deadline = time.monotonic() + CONVERGED_SECONDS
+    while True:
+        ready = {node["metadata"]["name"] for node in api.list("v1", "Node") if _ready(node)}
+        waiting = {node["metadata"]["name"] for node in nodes} - ready
+        account = api.exists("v1", "ServiceAccount", "default", namespace="default")
+        if not waiting and account:
+            return
+        if time.monotonic() > deadline:
+            what = f"nodes {sorted(waiting)} are not ready" if waiting else "the controller manager does not work"
+            raise ClusterError(f"after {CONVERGED_SECONDS} s {what}")
+        time.sleep(0.1)
+
+
+def _ready(node: dict[str, Any]) -> bool:
+    conditions = node.get("status", {}).get("conditions", [])
+    return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)

@@ -1,0 +1,217 @@
+"""The nodes that the agent pools of a managed cluster stand for."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.lab.cluster.control_plane import node_resource_group
+from tests.lab.cluster.manager import ClusterError
+
+__all__ = ["VmSize", "csi_node", "desired_nodes", "vm_size"]
+
+BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+KUBELET_EVICTION_MEBIBYTES = 100
+DEFAULT_MAX_PODS = 250
+
+
+@dataclass(frozen=True)
+class VmSize:
+    """What a virtual machine size offers: vCPUs, memory in GiB, data disks."""
+
+    vcpus: int
+    memory: float
+    disks: int
+
+
+@functools.cache
+def _table() -> dict[str, Any]:
+    table: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("vm_sizes.yml").read_text())
+    return table
+
+
+@functools.cache
+def _sizes() -> dict[str, VmSize]:
+    sizes: dict[str, VmSize] = {}
+    for family in _table()["families"]:
+        for pattern in family["names"]:
+            prefix, _, rest = pattern.partition("N")
+            for vcpus in family["vcpus"]:
+                memory, disks = vcpus * family["memory_per_vcpu"], min(64, vcpus * family["disks"])
+                sizes[f"{prefix}{vcpus}{rest}".lower()] = VmSize(vcpus, memory, disks)
+    for group in _table()["sizes"]:
+        for name, values in group.items():
+            if name != "source":
+                sizes[name.lower()] = VmSize(**values)
+    return sizes
+
+
+def vm_size(name: str) -> VmSize:
+    """Return what the size of that name offers.
+
+    Raises:
+        ClusterError: Azure has no such size, or the lab does not know it.
+
+    """
+    try:
+        return _sizes()[name.lower()]
+    except KeyError:
+        raise ClusterError(
+            f"The VM size of {name} is not allowed in your subscription in location.",
+            code="VMSizeNotSupported",
+            status=400,
+        ) from None
+
+
+def desired_nodes(cluster: dict[str, Any], *, version: str) -> list[dict[str, Any]]:
+    """Return the Node of every machine that the pools of the cluster ask for.
+
+    An autoscaled pool has as many as it must have at least: nothing here is busy.
+    """
+    nodes: list[dict[str, Any]] = []
+    for number, pool in enumerate(cluster["properties"].get("agentPoolProfiles") or []):
+        for index in range(_count(pool)):
+            nodes.append(_node(cluster, pool, number, index, version))
+    return nodes
+
+
+def _count(pool: dict[str, Any]) -> int:
+    if (pool.get("powerState") or {}).get("code") == "Stopped":
+        return 0
+    count = pool.get("count")
+    if pool.get("enableAutoScaling"):
+        least, most = int(pool.get("minCount") or 0), int(pool.get("maxCount") or 1000)
+        return min(max(least, int(count or 0) if count is not None else least), most)
+    return int(count if count is not None else 1)
+
+
+def _node(cluster: dict[str, Any], pool: dict[str, Any], number: int, index: int, version: str) -> dict[str, Any]:
+    digits = int(hashlib.sha256(f"{cluster['id']}/{pool['name']}".lower().encode()).hexdigest(), 16) % 10**8
+    scale_set = f"aks-{pool['name']}-{digits:08d}-vmss"
+    name = scale_set + _base36(index)
+    group = node_resource_group(cluster)
+    address = f"10.224.{number}.{index + 4}"
+    subscription = str(cluster["id"]).split("/")[2]
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": dict(_labels(cluster, pool, name, index, group))},
+        "spec": {
+            "providerID": f"azure:///subscriptions/{subscription}/resourceGroups/{group.lower()}/providers/"
+            f"Microsoft.Compute/virtualMachineScaleSets/{scale_set}/virtualMachines/{index}",
+            **({"taints": list(_taints(pool))} if pool.get("nodeTaints") else {}),
+        },
+        "status": {
+            **_resources(pool),
+            "addresses": [{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": name}],
+            "nodeInfo": {
+                "architecture": "amd64",
+                "bootID": "",
+                "containerRuntimeVersion": "containerd://2.0.0",
+                "kernelVersion": "6.8.0-azure",
+                "kubeProxyVersion": "",
+                "kubeletVersion": f"v{version}",
+                "machineID": "",
+                "operatingSystem": "linux",
+                "osImage": "simulated by kwok",
+                "systemUUID": "",
+            },
+        },
+    }
+
+
+def _base36(index: int) -> str:
+    text = ""
+    for _ in range(6):
+        index, rest = divmod(index, 36)
+        text = BASE36[rest] + text
+    return text
+
+
+def _labels(
+    cluster: dict[str, Any], pool: dict[str, Any], name: str, index: int, group: str
+) -> Iterator[tuple[str, str]]:
+    """Yield the labels of a node of AKS: https://learn.microsoft.com/azure/aks/use-labels and what its nodes show."""
+    location = str(cluster.get("location", "")).replace(" ", "").lower()
+    zones = pool.get("availabilityZones") or []
+    zone = f"{location}-{zones[index % len(zones)]}" if zones else "0"
+    size = str(pool.get("vmSize"))
+    yield "agentpool", pool["name"]
+    yield "kubernetes.azure.com/agentpool", pool["name"]
+    yield "kubernetes.azure.com/cluster", group
+    yield "kubernetes.azure.com/mode", str(pool.get("mode") or "User").lower()
+    yield "kubernetes.azure.com/os-sku", str(pool.get("osSKU") or "Ubuntu")
+    yield "kubernetes.azure.com/role", "agent"
+    yield "kubernetes.io/arch", "amd64"
+    yield "kubernetes.io/os", "linux"
+    yield "kubernetes.io/hostname", name
+    yield "beta.kubernetes.io/arch", "amd64"
+    yield "beta.kubernetes.io/os", "linux"
+    yield "beta.kubernetes.io/instance-type", size
+    yield "node.kubernetes.io/instance-type", size
+    yield "failure-domain.beta.kubernetes.io/region", location
+    yield "failure-domain.beta.kubernetes.io/zone", zone
+    yield "topology.kubernetes.io/region", location
+    yield "topology.kubernetes.io/zone", zone
+    yield "topology.disk.csi.azure.com/zone", zone if zones else ""
+    if pool.get("scaleSetPriority") == "Spot":
+        yield "kubernetes.azure.com/scalesetpriority", "spot"
+    yield from (pool.get("nodeLabels") or {}).items()
+
+
+def _taints(pool: dict[str, Any]) -> Iterator[dict[str, str]]:
+    for text in pool.get("nodeTaints") or []:
+        pair, _, effect = text.rpartition(":")
+        key, _, value = pair.partition("=")
+        yield {"key": key, "effect": effect} | ({"value": value} if value else {})
+
+
+def _resources(pool: dict[str, Any]) -> dict[str, dict[str, str]]:
+    size = vm_size(str(pool.get("vmSize")))
+    pods = int(pool.get("maxPods") or DEFAULT_MAX_PODS)
+    table: dict[int, int] = _table()["reserved_millicores"]
+    millicores = max(kept for vcpus, kept in table.items() if vcpus <= max(size.vcpus, 1))
+    mebibytes = round(size.memory * 1024)
+    kept = min(20 * pods + 50, mebibytes // 4) + KUBELET_EVICTION_MEBIBYTES
+    disk = int(pool.get("osDiskSizeGB") or 128)
+    common = {"pods": str(pods), "hugepages-1Gi": "0", "hugepages-2Mi": "0"}
+    return {
+        "capacity": {"cpu": str(size.vcpus), "memory": f"{mebibytes}Mi", "ephemeral-storage": f"{disk}Gi", **common},
+        "allocatable": {
+            "cpu": f"{size.vcpus * 1000 - millicores}m",
+            "memory": f"{mebibytes - kept}Mi",
+            "ephemeral-storage": f"{disk * 9 // 10}Gi",
+            **common,
+        },
+    }
+
+
+def csi_node(node: dict[str, Any], uid: str) -> dict[str, Any]:
+    """Return the CSINode by which a node says which drivers it has and how many disks it takes."""
+    size = vm_size(node["metadata"]["labels"]["node.kubernetes.io/instance-type"])
+    name = node["metadata"]["name"]
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "CSINode",
+        "metadata": {
+            "name": name,
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid}],
+        },
+        "spec": {
+            "drivers": [
+                {
+                    "name": "disk.csi.azure.com",
+                    "nodeID": name,
+                    "topologyKeys": ["topology.disk.csi.azure.com/zone"],
+                    "allocatable": {"count": size.disks},
+                },
+                {"name": "file.csi.azure.com", "nodeID": name, "topologyKeys": []},
+            ]
+        },
+    }
