@@ -1,83 +1,65 @@
-"""The documents of both inventories, rendered once by a real ansible-playbook run."""
+"""Fixtures of the contract tests: the chart as rendered, free ports, programs of the lab."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
+import copy
+import functools
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.audioprothese.platform.plugins.plugin_utils.helm import render_chart
 
-ROOT = Path(__file__).resolve().parents[2]
-INVENTORIES = ("lab", "production")
-Documents = dict[str, list[dict[str, Any]]]
+from tests.lab.build.builder import Tool, build_missing, tools
 
-# What `lab up` writes, without a lab: rendering needs the names only.
-LAB_ENVIRONMENT = {
-    "ca_file": "/nonexistent/ca.pem",
-    "arm_endpoint": "https://127.0.0.1:1",
-    "metadata_url": "https://127.0.0.1:1/metadata/endpoints?api-version=2022-09-01",
-    "authority_host": "https://127.0.0.1:1",
-    "tenant_id": "10000000-0000-4000-8000-000000000001",
-    "subscription_id": "10000000-0000-4000-8000-000000000002",
-    "client_id": "10000000-0000-4000-8000-000000000003",
-    "client_secret": "rendering-needs-no-secret",
-    "object_id": "10000000-0000-4000-8000-000000000004",
-    "admin_kubeconfig": "/nonexistent/kubeconfig",
-    "helm": "helm",
-    "kubectl": "kubectl",
-    "nodes": "simulated",
-}
+ROOT = Path(__file__).parents[2]
+Manifests = list[dict[str, Any]]
 
 
-def render(inventory: str, folder: Path) -> Documents:
-    """Run the rendering playbook on an inventory."""
-    output = folder / f"{inventory}.json"
-    (folder / "env.json").write_text(json.dumps(LAB_ENVIRONMENT), encoding="utf-8")
-    binaries = Path(sys.executable).parent
-    done = subprocess.run(
-        [
-            binaries / "ansible-playbook",
-            *("-i", f"inventories/{inventory}", "tests/contract/render.yml"),
-            *("-e", json.dumps({"render_output": str(output)})),
-        ],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-            "LAB_HOME": str(folder),
+@functools.cache
+def built(name: str) -> Tool:
+    """A tool of the lab, built if need be."""
+    tool = tools()[name]
+    if not tool.folder.is_dir():
+        build_missing()
+    return tool
+
+
+def render_openmrs(values: dict[str, Any] | None = None) -> Manifests:
+    """The objects of charts/openmrs."""
+    return render_chart(
+        {
+            "path": str(ROOT / "charts" / "openmrs"),
+            "release": "openmrs",
+            "namespace": "openmrs",
+            "values": values or {},
         },
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+        helm_binary=str(built("helm").binary),
     )
-    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
-    documents: Documents = json.loads(output.read_text(encoding="utf-8"))
-    return documents
+
+
+def find(manifests: Manifests, kind: str, name: str) -> dict[str, Any]:
+    """A copy of the object of that kind and name."""
+    found = [m for m in manifests if m["kind"] == kind and m["metadata"]["name"] == name]
+    assert len(found) == 1, f"{len(found)} objects {kind}/{name}"
+    return copy.deepcopy(found[0])
 
 
 @pytest.fixture(scope="session")
-def rendered(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Documents]:
-    """Return a function that gives the documents of an inventory, rendered at most once."""
-    folder = tmp_path_factory.mktemp("rendered")
-    known: dict[str, Documents] = {}
-
-    def documents_of(inventory: str) -> Documents:
-        if inventory not in known:
-            known[inventory] = render(inventory, folder)
-        return known[inventory]
-
-    return documents_of
+def chart() -> Manifests:
+    """The objects of charts/openmrs with its own values."""
+    return render_openmrs()
 
 
-@pytest.fixture(params=INVENTORIES)
-def documents(request: pytest.FixtureRequest, rendered: Callable[[str], Documents]) -> Documents:
-    """Give the documents of each inventory in turn."""
-    return rendered(request.param)
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """Gives a port of 127.0.0.1 in which nothing listens at the moment."""
+
+    def find_port() -> int:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            return int(listener.getsockname()[1])
+
+    return find_port

@@ -1,0 +1,246 @@
+"""A real nginx reads the chart's two configurations and is asked what a browser would ask."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import http.server
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.conftest import Manifests, find, render_openmrs
+from tests.contract.debian import daemon
+
+PATIENT = "Dupont"
+
+
+@dataclass
+class Backend:
+    """A server that remembers requests and sets a session cookie like Tomcat's."""
+
+    port: int
+    seen: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    backend: Backend
+
+    def do_GET(self) -> None:
+        self.backend.seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+        self.send_response(200)
+        self.send_header("Set-Cookie", "JSESSIONID=abc; Path=/openmrs; HttpOnly")
+        self.send_header("X-Powered-By", "Servlet")
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep the test's output clean."""
+
+
+@contextlib.contextmanager
+def serving(port: int) -> Iterator[Backend]:
+    backend = Backend(port)
+    handler = type("Bound", (Handler,), {"backend": backend})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield backend
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def localize(configuration: str, folder: Path, *, port: int, **upstreams: int) -> str:
+    """The configuration with the container's paths, port and names replaced by this machine's."""
+    changed, count = re.subn(r"listen 8080;", f"listen 127.0.0.1:{port};", configuration)
+    assert count == 1
+    for name, upstream_port in upstreams.items():
+        address = f"server openmrs-{name}.openmrs.svc.cluster.local.:8080;"
+        assert address in changed
+        changed = changed.replace(address, f"server 127.0.0.1:{upstream_port};")
+    changed = changed.replace("/tmp/", f"{folder}/").replace("/dev/stdout", str(folder / "access.log"))
+    changed = changed.replace("/dev/stderr", str(folder / "error.log"))
+    changed = changed.replace("/usr/share/nginx/html", str(folder / "html"))
+    changed = changed.replace("/etc/nginx/mime.types", str(daemon("nginx").root / "etc/nginx/mime.types"))
+    # As root nginx would hand its workers to a user who may not enter pytest's folder.
+    return f"user root;\n{changed}" if os.geteuid() == 0 else changed
+
+
+@contextlib.contextmanager
+def nginx(configuration: str, folder: Path, port: int) -> Iterator[None]:
+    """Check the configuration and run it."""
+    file = folder / "nginx.conf"
+    file.write_text(configuration)
+    program, environment = daemon("nginx").program("nginx"), daemon("nginx").environment
+    command = [program, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(file)]
+    checked = subprocess.run([*command, "-t"], capture_output=True, text=True, env=environment, check=False)
+    log = (folder / "error.log").read_text() if (folder / "error.log").exists() else ""
+    assert checked.returncode == 0, checked.stderr + log
+    assert "[warn]" not in checked.stderr + log
+    process = subprocess.Popen([*command, "-g", "daemon off;"], env=environment)
+    try:
+        for _ in range(100):
+            with contextlib.suppress(OSError):
+                ask(port, "/healthz")
+                break
+            time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def ask(port: int, path: str, **headers: str) -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    answer = connection.getresponse()
+    answer.body = answer.read()  # type: ignore[attr-defined]
+    return answer
+
+
+def gateway_configuration(manifests: Manifests) -> str:
+    return str(find(manifests, "ConfigMap", "openmrs-gateway")["data"]["nginx.conf"])
+
+
+@dataclass
+class Gateway:
+    port: int
+    folder: Path
+    frontend: Backend
+    backend: Backend
+
+
+@contextlib.contextmanager
+def gateway(configuration: str, folder: Path, free_port: Callable[[], int]) -> Iterator[Gateway]:
+    port, frontend_port, backend_port = free_port(), free_port(), free_port()
+    localized = localize(configuration, folder, port=port, frontend=frontend_port, backend=backend_port)
+    with serving(frontend_port) as frontend, serving(backend_port) as backend, nginx(localized, folder, port):
+        yield Gateway(port, folder, frontend, backend)
+
+
+@pytest.fixture
+def running(chart: Manifests, tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Gateway]:
+    with gateway(gateway_configuration(chart), tmp_path, free_port) as found:
+        yield found
+
+
+def test_paths_lead_where_they_should(running: Gateway) -> None:
+    for start in ("/", "/openmrs", "/openmrs/", "/openmrs/spa", "/openmrs/spa/"):
+        answer = ask(running.port, start)
+        assert (answer.status, answer.getheader("Location")) == (302, "/openmrs/spa/home")
+    assert ask(running.port, "/openmrs/spa/home").status == 200
+    assert ask(running.port, "/openmrs/ws/rest/v1/session").status == 200
+    assert ask(running.port, "/manager/html").status == 404
+    assert [path for path, _headers in running.frontend.seen] == ["/home"]
+    assert [path for path, _headers in running.backend.seen] == ["/openmrs/ws/rest/v1/session"]
+
+
+def test_every_answer_carries_the_security_headers(running: Gateway) -> None:
+    for path in ("/openmrs/spa/home", "/openmrs/ws/rest/v1/session", "/nowhere"):
+        answer = ask(running.port, path)
+        assert answer.getheader("Strict-Transport-Security") == "max-age=31536000; includeSubDomains"
+        assert answer.getheader("X-Content-Type-Options") == "nosniff"
+        assert answer.getheader("Referrer-Policy") == "same-origin"
+        assert answer.getheader("X-Powered-By") is None
+        assert answer.getheader("Server") == "nginx"
+    application = ask(running.port, "/openmrs/spa/home").getheader("Content-Security-Policy") or ""
+    interface = ask(running.port, "/openmrs/ws/rest/v1/session").getheader("Content-Security-Policy") or ""
+    assert "frame-ancestors 'self'" in application
+    assert "'unsafe-inline'" not in interface
+    assert "default-src 'none'" in interface
+
+
+def test_the_session_cookie_is_for_https_and_this_site_only(running: Gateway) -> None:
+    cookie = ask(running.port, "/openmrs/login").getheader("Set-Cookie") or ""
+    flags = {part.strip().lower() for part in cookie.split(";")}
+    assert {"secure", "httponly", "samesite=strict"} <= flags
+
+
+def test_the_backend_learns_scheme_host_and_client(running: Gateway) -> None:
+    ask(
+        running.port,
+        "/openmrs/login",
+        Host="openmrs.example",
+        X_Forwarded_Proto="https",
+        X_Forwarded_For="6.6.6.6, 9.8.7.6",
+    )
+    headers = running.backend.seen[-1][1]
+    assert headers["host"] == "openmrs.example"
+    assert headers["x-forwarded-proto"] == "https"
+    assert headers["x-forwarded-for"] == "9.8.7.6"
+    ask(running.port, "/openmrs/login", X_Forwarded_Proto="javascript")
+    assert running.backend.seen[-1][1]["x-forwarded-proto"] == "http"
+
+
+def test_the_access_log_is_json_without_names_of_patients(running: Gateway) -> None:
+    ask(running.port, f"/openmrs/ws/rest/v1/patient?q={PATIENT}", Referer=f"https://x/?q={PATIENT}")
+    for _ in range(50):
+        text = (running.folder / "access.log").read_text()
+        if "/patient" in text:
+            break
+        time.sleep(0.05)
+    line = json.loads(text.splitlines()[-1])
+    assert (line["path"], line["status"]) == ("/openmrs/ws/rest/v1/patient", 200)
+    assert PATIENT not in text
+
+
+@pytest.mark.sabotage
+def test_a_gateway_without_cookie_flags_is_noticed(
+    chart: Manifests, tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    weakened = re.sub(r"proxy_cookie_flags[^;]*;", "", gateway_configuration(chart))
+    with gateway(weakened, tmp_path, free_port) as found, pytest.raises(AssertionError):
+        test_the_session_cookie_is_for_https_and_this_site_only(found)
+
+
+@pytest.mark.sabotage
+def test_a_log_with_the_query_string_is_noticed(chart: Manifests, tmp_path: Path, free_port: Callable[[], int]) -> None:
+    weakened = gateway_configuration(chart).replace('"path":"$uri"', '"path":"$uri","query":"$args"')
+    with gateway(weakened, tmp_path, free_port) as found, pytest.raises(AssertionError):
+        test_the_access_log_is_json_without_names_of_patients(found)
+
+
+def test_values_reach_the_configuration(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    values = {"gateway": {"frameAncestors": ["https://portal.example"], "cookieSameSite": "lax", "hstsMaxAge": 60}}
+    with gateway(gateway_configuration(render_openmrs(values)), tmp_path, free_port) as found:
+        answer = ask(found.port, "/openmrs/spa/home")
+        assert "frame-ancestors 'self' https://portal.example" in (answer.getheader("Content-Security-Policy") or "")
+        assert answer.getheader("Strict-Transport-Security") == "max-age=60; includeSubDomains"
+        assert "samesite=lax" in (answer.getheader("Set-Cookie") or "").lower()
+
+
+def test_the_frontend_serves_pages_and_files(chart: Manifests, tmp_path: Path, free_port: Callable[[], int]) -> None:
+    pages = tmp_path / "html"
+    pages.mkdir()
+    for name in ("index.html", "importmap.json", "openmrs.3f2a.js"):
+        (pages / name).write_text(name)
+    configuration = str(find(chart, "ConfigMap", "openmrs-frontend")["data"]["nginx.conf"])
+    port = free_port()
+    with nginx(localize(configuration, tmp_path, port=port), tmp_path, port):
+        answers = {
+            path: ask(port, path) for path in ("/home", "/patient/1234/chart", "/importmap.json", "/openmrs.3f2a.js")
+        }
+        assert {path: answer.body.decode() for path, answer in answers.items()} == {  # type: ignore[attr-defined]
+            "/home": "index.html",
+            "/patient/1234/chart": "index.html",
+            "/importmap.json": "importmap.json",
+            "/openmrs.3f2a.js": "openmrs.3f2a.js",
+        }
+        assert answers["/home"].getheader("Cache-Control") == "no-cache"
+        assert answers["/importmap.json"].getheader("Cache-Control") == "no-cache"
+        assert "immutable" in (answers["/openmrs.3f2a.js"].getheader("Cache-Control") or "")
+        assert "javascript" in (answers["/openmrs.3f2a.js"].getheader("Content-Type") or "")
+        assert ask(port, "/missing.js").status == 404
