@@ -9,7 +9,9 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import importlib.util
 import logging
+import sys
 import threading
 import time
 import typing as t
@@ -25,6 +27,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.arm.credent
     resolve_identity,
 )
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.errors import ArmError, explain
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import InputError
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import Progress
 
 if t.TYPE_CHECKING:
@@ -325,6 +328,12 @@ def connect(
         InputError: credentials are not complete.
         ArmError: the cloud's metadata cannot be read.
     """
+    missing = [name for name in ("azure.core", "azure.identity", "azure.mgmt.core") if not _installed(name)]
+    if missing:
+        raise InputError(
+            f"the Python of this task ({sys.executable}) does not have {', '.join(missing)}",
+            remedy="Install the collection's requirements.txt into it, or set ansible_python_interpreter",
+        )
     # At debug level the libraries would log addresses and headers into a stream that Ansible may show.
     logging.getLogger("azure").setLevel(logging.CRITICAL)
     identity: Identity = resolve_identity(params)
@@ -343,6 +352,13 @@ def connect(
         verbosity=verbosity,
         connections=connections,
     )
+
+
+def _installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _transport(*, verify: bool, connections: int) -> HttpTransport[t.Any, t.Any]:

@@ -119,6 +119,13 @@ def _no_token(exc: AzureError, where: str, host: str = "") -> ArmError:
     text = str(exc)
     if "HTTPSConnection" in text or "HTTPConnection" in text:
         return _unreachable(exc, doing="get a token", where=where, host=host)
+    if "Azure CLI" in text:
+        return AuthenticationError(
+            f"no credentials were found, and the Azure CLI has none either ({_first_line(exc)})",
+            where=where,
+            remedy="Set AZURE_CLIENT_ID, AZURE_SECRET and AZURE_TENANT, name a profile, or run az login",
+            text=text,
+        )
     found = re.search(r"AADSTS\d+", text)
     number = found.group(0) if found else ""
     what, remedy = _ENTRA.get(number, (_first_line(exc), "Check the credentials given to the module"))

@@ -57,6 +57,8 @@ class TypeFacts:
         embedded: list path to what its items are.
         serial: ids whose writes exclude each other: C(self), C(parent), C(root), or C(root:<path of an id>).
         stateful: holds data or an address that would be lost: deletion needs consent.
+        replaceable: holds nothing, so that an immutable change is made by deleting and creating it.
+        oldest: api-version before which the type behaves in a way that loses data.
         maps: paths whose keys are names that users choose; patterns hold C(*) below them.
     """
 
@@ -83,6 +85,8 @@ class TypeFacts:
     embedded: Mapping[str, Embedded] = dataclasses.field(default_factory=dict)
     serial: tuple[str, ...] = ()
     stateful: bool = False
+    replaceable: bool = False
+    oldest: str = ""
     maps: frozenset[str] = frozenset()
 
 
@@ -137,6 +141,8 @@ def facts(
     embedded: Mapping[str, Embedded] | None = None,
     serial: tuple[str, ...] = ("self",),
     stateful: bool = False,
+    replaceable: bool = False,
+    oldest: str = "",
 ) -> TypeFacts:
     """Facts of one type, with those of every type added. Paths are written as in the documentation."""
 
@@ -173,6 +179,8 @@ def facts(
         embedded=folded_keys(embedded),
         serial=serial,
         stateful=stateful,
+        replaceable=replaceable,
+        oldest=oldest,
     )
 
 

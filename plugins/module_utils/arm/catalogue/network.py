@@ -112,6 +112,7 @@ TYPES: t.Final[tuple[TypeFacts, ...]] = (
             "properties.subnets": Embedded("subnets", guarded=True),
             "properties.virtualNetworkPeerings": Embedded("virtualNetworkPeerings", guarded=True),
         },
+        oldest="2023-09-01",
         stateful=True,
     ),
     facts(

@@ -61,6 +61,7 @@ _IDENTITY: t.Final = (
             "properties.updatedBy",
         ),
         immutable=("properties.principalId", "properties.roleDefinitionId", "properties.principalType"),
+        replaceable=True,
     ),
     # rec: roleDefinition type "customRole" comes back as "CustomRole".
     facts(
