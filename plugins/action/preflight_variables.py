@@ -21,7 +21,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.v
     RoleVariables,
     unknown_variables,
 )
-from ansible_collections.audioprothese.platform.plugins.plugin_utils.versions import check_versions
+from ansible_collections.audioprothese.platform.plugins.plugin_utils.versions import check_versions, readers
 
 _COLLECTION: t.Final = pathlib.Path(__file__).parents[2]
 # Variables that Ansible itself puts beside those of the inventory.
@@ -30,7 +30,13 @@ _MAGIC: t.Final = frozenset(
     "inventory_hostname_short omit play_hosts playbook_dir role_name role_names role_path vars".split()
 )
 # Facts and registered results of the roles, present when preflight runs again in one process.
-_OWN_FACTS: t.Final = ("platform_documents", "estate_azure", "estate_kubernetes", "preflight_static", "preflight_dynamic")
+_OWN_FACTS: t.Final = (
+    "platform_documents",
+    "estate_azure",
+    "estate_kubernetes",
+    "preflight_static",
+    "preflight_dynamic",
+)
 
 
 class ActionModule(ActionBase):
@@ -142,9 +148,7 @@ def _origin(value: object) -> str:
     return f"{path}:{tag.line_num}" if tag.line_num else path
 
 
-def _validate(
-    roles: list[RoleVariables], variables: dict[str, t.Any], values: _Values
-) -> tuple[int, list[Problem]]:
+def _validate(roles: list[RoleVariables], variables: dict[str, t.Any], values: _Values) -> tuple[int, list[Problem]]:
     problems: list[Problem] = []
     checked: set[str] = set()
     for role in roles:
@@ -152,7 +156,9 @@ def _validate(
         for name, option in options.items():
             if name in checked or name not in variables:
                 if option.get("required") and name not in variables and name not in role.defaults:
-                    problems.append(Problem(where=name, what="is required by a role", remedy=str(option["description"])))
+                    problems.append(
+                        Problem(where=name, what="is required by a role", remedy=str(option["description"]))
+                    )
                 continue
             checked.add(name)
             problems += _validate_one(name, option, variables[name], values)
@@ -193,6 +199,7 @@ def _report(problems: list[Problem], *, versions: dict[str, str], checked: int) 
         "problems": [str(problem) for problem in problems],
         "versions": versions,
         "checked": checked,
+        "readers": readers(),
     }
     if problems:
         lines = "\n".join(f"- {problem}" for problem in problems)

@@ -74,6 +74,11 @@ versions:
   returned: always
   type: dict
   sample: {"ansible-core": "2.21.5", "python": "3.13.0", "kubernetes.core": "6.6.0"}
+readers:
+  description: Which other tools could read back what was built.
+  returned: always
+  type: dict
+  sample: {"azure.azcollection": false, "kubernetes.core": true}
 checked:
   description: How many variables were validated.
   returned: always

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 import pathlib
 import platform
@@ -21,7 +22,7 @@ from packaging.specifiers import SpecifierSet
 
 from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.variables import Problem
 
-__all__ = ["check_versions", "collection_version", "compare"]
+__all__ = ["check_versions", "collection_version", "compare", "readers"]
 
 # Oldest Python that ansible-core 2.19 runs on. Source: the support matrix of docs.ansible.com.
 _PYTHON: t.Final = ">=3.11"
@@ -43,6 +44,23 @@ def check_versions(collection: pathlib.Path) -> tuple[dict[str, str], list[Probl
     problems = compare(found, wanted)
     problems += _libraries(collection, found)
     return found, problems
+
+
+def readers() -> dict[str, bool]:
+    """Which other tools could read back what was built: their collection and its Python libraries are here."""
+    libraries = {
+        # A few of those that its shared code imports without asking: with these, the others are there too.
+        "azure.azcollection": ("azure.cli.core", "azure.mgmt.compute", "azure.mgmt.web", "azure.storage.blob", "msgraph"),
+        "kubernetes.core": ("kubernetes", "yaml"),
+    }
+    return {name: bool(collection_version(name)) and all(map(_importable, wants)) for name, wants in libraries.items()}
+
+
+def _importable(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def compare(found: Mapping[str, str], wanted: Mapping[str, str]) -> list[Problem]:

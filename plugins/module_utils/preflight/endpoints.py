@@ -99,7 +99,11 @@ def _server_name(host: str) -> str | None:
 
 
 def reach(
-    endpoint: Endpoint, *, timeout: float, try_it: Callable[..., None] = knock, environment: Mapping[str, str] = os.environ
+    endpoint: Endpoint,
+    *,
+    timeout: float,
+    try_it: Callable[..., None] = knock,
+    environment: Mapping[str, str] = os.environ,
 ) -> Problem | None:
     """Why an endpoint cannot be reached, or None if it can.
 
@@ -129,7 +133,10 @@ def explain_failure(endpoint: Endpoint, failure: Exception, *, timeout: float) -
     elif isinstance(failure, OSError) and failure.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
         what, remedy = f"there is no route to {address}", _ROUTES
     elif isinstance(failure, ssl.SSLError):
-        what, remedy = f"{address} does not speak TLS ({failure.reason or failure})", "Check for a proxy that intercepts"
+        what, remedy = (
+            f"{address} does not speak TLS ({failure})",
+            "Check for a proxy that intercepts",
+        )
     else:
         what, remedy = f"{address} cannot be reached ({failure})", _ROUTES
     return Problem(where=endpoint.name, what=what, remedy=remedy)

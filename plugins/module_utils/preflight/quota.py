@@ -119,7 +119,9 @@ def _cores(document: Mapping[str, t.Any], existing: Mapping[str, t.Any]) -> Iter
         yield pool["name"], size.family, missing * size.cores
 
 
-def shortages(wanted: Iterable[Demand], usages: Mapping[tuple[str, str], Iterable[Mapping[str, t.Any]]]) -> list[Problem]:
+def shortages(
+    wanted: Iterable[Demand], usages: Mapping[tuple[str, str], Iterable[Mapping[str, t.Any]]]
+) -> list[Problem]:
     """Quotas that do not suffice. A quota that Azure does not list is not judged.
 
     Args:

@@ -237,9 +237,7 @@ RULES: t.Final = (
 )
 
 
-def check_rules(
-    value_of: Callable[[str], t.Any], *, production: bool, rules: Iterable[Rule] = RULES
-) -> list[Problem]:
+def check_rules(value_of: Callable[[str], t.Any], *, production: bool, rules: Iterable[Rule] = RULES) -> list[Problem]:
     """What an environment's values break.
 
     Args:
