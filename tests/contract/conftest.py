@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 from ansible_collections.audioprothese.platform.plugins.plugin_utils.helm import render_chart
 
+from tests.contract.rendered import documents, rendered
 from tests.lab.build.builder import Tool, build_missing, tools
+
+__all__ = ["documents", "rendered"]  # fixtures that live in a module of their own
 
 ROOT = Path(__file__).parents[2]
 Manifests = list[dict[str, Any]]

@@ -1,0 +1,83 @@
+"""The documents of both inventories, rendered once by a real ansible-playbook run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+INVENTORIES = ("lab", "production")
+Documents = dict[str, list[dict[str, Any]]]
+
+# What `lab up` writes, without a lab: rendering needs the names only.
+LAB_ENVIRONMENT = {
+    "ca_file": "/nonexistent/ca.pem",
+    "arm_endpoint": "https://127.0.0.1:1",
+    "metadata_url": "https://127.0.0.1:1/metadata/endpoints?api-version=2022-09-01",
+    "authority_host": "https://127.0.0.1:1",
+    "tenant_id": "10000000-0000-4000-8000-000000000001",
+    "subscription_id": "10000000-0000-4000-8000-000000000002",
+    "client_id": "10000000-0000-4000-8000-000000000003",
+    "client_secret": "rendering-needs-no-secret",
+    "object_id": "10000000-0000-4000-8000-000000000004",
+    "admin_kubeconfig": "/nonexistent/kubeconfig",
+    "helm": "helm",
+    "kubectl": "kubectl",
+    "nodes": "simulated",
+}
+
+
+def render(inventory: str, folder: Path) -> Documents:
+    """Run the rendering playbook on an inventory."""
+    output = folder / f"{inventory}.json"
+    (folder / "env.json").write_text(json.dumps(LAB_ENVIRONMENT), encoding="utf-8")
+    binaries = Path(sys.executable).parent
+    done = subprocess.run(
+        [
+            binaries / "ansible-playbook",
+            *("-i", f"inventories/{inventory}", "tests/contract/render.yml"),
+            *("-e", json.dumps({"render_output": str(output)})),
+        ],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+            "LAB_HOME": str(folder),
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
+    documents: Documents = json.loads(output.read_text(encoding="utf-8"))
+    return documents
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Documents]:
+    """Return a function that gives the documents of an inventory, rendered at most once."""
+    folder = tmp_path_factory.mktemp("rendered")
+    known: dict[str, Documents] = {}
+
+    def documents_of(inventory: str) -> Documents:
+        if inventory not in known:
+            known[inventory] = render(inventory, folder)
+        return known[inventory]
+
+    return documents_of
+
+
+@pytest.fixture(params=INVENTORIES)
+def documents(request: pytest.FixtureRequest, rendered: Callable[[str], Documents]) -> Documents:
+    """Give the documents of each inventory in turn."""
+    return rendered(request.param)
