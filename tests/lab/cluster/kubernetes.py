@@ -6,7 +6,6 @@ import asyncio
 import base64
 import fcntl
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -34,8 +33,8 @@ CONVERGED_SECONDS = 30
 def create(home: Path) -> ClusterManager:
     """Return the manager of the lab in that folder: its own control planes, or the cluster of `$LAB_KUBECONFIG`."""
     lab = Home.open(home)
-    if external := os.environ.get("LAB_KUBECONFIG"):
-        return ExternalCluster(Path(external))
+    if lab.external_kubeconfig:
+        return ExternalCluster(lab.external_kubeconfig)
     return KubernetesManager(lab, Settings.load(home))
 
 

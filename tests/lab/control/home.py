@@ -29,10 +29,14 @@ class LabError(Exception):
 
 @dataclass(frozen=True)
 class Home:
-    """The folder of one lab and the first of its ports, which it keeps for life."""
+    """The folder of one lab and the first of its ports, which it keeps for life.
+
+    `external_kubeconfig` names a cluster that takes the place of the lab's own.
+    """
 
     path: Path
     base_port: int
+    external_kubeconfig: Path | None = None
 
     @classmethod
     def open(cls, path: Path | None = None) -> Home:
@@ -45,21 +49,27 @@ class Home:
         folder = (path or Path(os.environ.get("LAB_HOME") or CLONE / ".lab")).absolute()
         saved = folder / "lab.json"
         asked = os.environ.get("LAB_PORT")
+        external = os.environ.get("LAB_KUBECONFIG")
         if saved.exists():
-            port = int(json.loads(saved.read_text())["port"])
+            known = json.loads(saved.read_text())
+            port, external = int(known["port"]), external or known.get("kubeconfig")
             if asked and int(asked) != port:
                 raise LabError(
                     f"the lab in {folder} lives on port {port}, LAB_PORT asks for {asked}: "
                     "unset LAB_PORT, or choose another LAB_HOME for a second lab"
                 )
-            return cls(folder, port)
-        return cls(folder, int(asked) if asked else DEFAULT_PORT)
+        else:
+            port = int(asked) if asked else DEFAULT_PORT
+        return cls(folder, port, Path(external).absolute() if external else None)
 
     def create(self) -> None:
         """Make the folder, readable by its owner only, and remember the ports."""
         self.path.mkdir(parents=True, exist_ok=True)
         self.path.chmod(0o700)
-        write_private(self.path / "lab.json", json.dumps({"port": self.base_port}) + "\n")
+        known: dict[str, int | str] = {"port": self.base_port}
+        if self.external_kubeconfig:
+            known["kubeconfig"] = str(self.external_kubeconfig)
+        write_private(self.path / "lab.json", json.dumps(known) + "\n")
 
     def port(self, part: str) -> int:
         """Return the port of one part of the lab."""

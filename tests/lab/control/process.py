@@ -118,7 +118,8 @@ def stop_all(daemons: Iterable[Daemon], *, patience: float = 5.0) -> None:
 
 def _inherited() -> dict[str, str]:
     """What daemons see of our environment: no proxy, no credential, no pointer at somebody's cluster."""
-    return {name: os.environ[name] for name in ("HOME", "PATH", "LANG", "TMPDIR", "USER") if name in os.environ}
+    kept = ("HOME", "PATH", "LANG", "TMPDIR", "USER", "PLATFORM_CACHE", "XDG_CACHE_HOME")
+    return {name: os.environ[name] for name in kept if name in os.environ}
 
 
 def _start_time(pid: int) -> int | None:
