@@ -41,7 +41,8 @@ _OPTIONS: dict[str, t.Any] = {
         "default": ["before-first-apply", "k9s*", "kubectl*", "Mozilla*"],
     },
     "wait": {"type": "bool", "default": True},
-    "wait_timeout": {"type": "int", "default": 600, "aliases": ["timeout"]},
+    "wait_timeout": {"type": "int", "default": 600},
+    "timeout": {"type": "int", "default": 300},
     "parallel": {"type": "int", "default": 12},
     "cluster": {"type": "str"},
     "resources": {"type": "dict", "default": {}},
@@ -63,6 +64,7 @@ _OPTIONS: dict[str, t.Any] = {
             "name": {"type": "str", "required": True},
         },
     },
+    "_input": {"type": "path"},
     "_progress": {"type": "str"},
     "_run": {"type": "dict"},
 }

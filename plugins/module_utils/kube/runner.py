@@ -71,7 +71,6 @@ __all__ = ["Options", "Runner"]
 _NOT_FOUND = 404
 _SHORTEST_SECRET = 8
 _FOUNDATIONS = ("Namespace", "CustomResourceDefinition")
-_ESTABLISH_TIMEOUT = 60.0
 
 Object = Mapping[str, t.Any]
 
@@ -82,7 +81,8 @@ class Options:
 
     Attributes:
         check: write nothing.
-        timeout: seconds to wait for objects to be ready or gone.
+        wait_timeout: seconds to wait for objects to be ready.
+        timeout: seconds to wait for objects to be gone, and for new kinds and namespaces.
     """
 
     applyset: str
@@ -94,7 +94,8 @@ class Options:
     force_conflicts: bool = False
     expect_plan: str = ""
     wait: bool = True
-    timeout: float = 600.0
+    wait_timeout: float = 600.0
+    timeout: float = 300.0
 
 
 class Runner:
@@ -196,7 +197,7 @@ class Runner:
                 self._write(keeper, states, surplus)
         if self._options.wait:
             with self._timed("wait"):
-                ready = wait_ready(client, self._resources, timeout=self._options.timeout, progress=self._progress)
+                ready = wait_ready(client, self._resources, timeout=self._options.wait_timeout, progress=self._progress)
                 self._resources = dict(ready)
 
     def _manifests(self, documents: list[t.Any], client: KubeClient | None = None) -> list[Manifest]:
@@ -421,7 +422,7 @@ class Runner:
         new = {s.manifest.id: self._resources[s.manifest.id] for s in foundations if self._is_planned(s)}
         if not new:
             return
-        self._resources |= wait_ready(client, new, timeout=_ESTABLISH_TIMEOUT, progress=self._progress)
+        self._resources |= wait_ready(client, new, timeout=self._options.timeout, progress=self._progress)
         if any(identity.kind == "CustomResourceDefinition" for identity in new):
             client.discover()
 
@@ -495,8 +496,7 @@ class Runner:
 
             failures = [outcome for outcome in client.gather(remove, group) if isinstance(outcome, PlatformError)]
             self._stop_on(failures)
-            if self._options.wait:
-                wait_gone(client, group, timeout=self._options.timeout, progress=self._progress)
+            wait_gone(client, group, timeout=self._options.timeout, progress=self._progress)
 
     # -- helpers
 
