@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -15,8 +16,17 @@ class State(enum.Enum):
     """What the shared lab is known to hold."""
 
     UNKNOWN = enum.auto()
-    EMPTY = enum.auto()
     CONVERGED = enum.auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Creation:
+    """From nothing: first the prediction of a check run, then the run itself, and what each wrote."""
+
+    check: PlaybookRun
+    check_writes: int
+    real: PlaybookRun
+    real_writes: int
 
 
 class SharedLab:
@@ -25,20 +35,34 @@ class SharedLab:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.state = State.UNKNOWN
-        self.first_run: PlaybookRun | None = None
+        self._creation: Creation | None = None
 
     def emptied(self) -> Lab:
         """Return the lab without any resource; the test may leave it in any state."""
-        if self.state is not State.EMPTY:
-            self.lab.fault("clear")
-            self.lab.reset()
         self.state = State.UNKNOWN
+        self.lab.fault("clear")
+        self.lab.reset()
         return self.lab
 
+    def created(self) -> Creation:
+        """Predict and build everything from an empty lab, once per session."""
+        if self._creation is None:
+            lab = self.emptied()
+            check = run_playbook(lab, "site", "--check", "--diff", "-vvv")
+            check_writes = lab.writes()
+            real = run_playbook(lab, "site", "--diff", "-vvv")
+            self._creation = Creation(check=check, check_writes=check_writes, real=real, real_writes=lab.writes())
+            if real.returncode == 0:
+                self.state = State.CONVERGED
+        return self._creation
+
     def converged(self) -> Lab:
-        """Return the lab as `site.yml` builds it; the test must leave it so (a failing one is repaired here)."""
+        """Return the lab as `site.yml` builds it; the test must leave it so (after a failed one it is repaired)."""
+        if self.state is not State.CONVERGED and self._creation is None:
+            self.created()
         if self.state is not State.CONVERGED:
             self.lab.fault("clear")
+            self.lab.up()
             run_playbook(self.lab, "site").ok()
             self.state = State.CONVERGED
         return self.lab
@@ -49,6 +73,12 @@ def shared_lab() -> Iterator[SharedLab]:
     """Keep one lab over the whole session."""
     with running_lab() as lab:
         yield SharedLab(lab)
+
+
+@pytest.fixture
+def creation(shared_lab: SharedLab) -> Creation:
+    """Give the two runs that created everything from nothing."""
+    return shared_lab.created()
 
 
 @pytest.fixture

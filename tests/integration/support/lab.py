@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -113,6 +114,33 @@ class Lab:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
         )
+        return self._send(request)
+
+    def arm(self, method: str, resource_id: str, api_version: str, body: Any = None) -> Any:
+        """Send one request to the simulated ARM as the lab's main client."""
+        token = self._token(f"{self.info['arm_endpoint']}/.default")
+        request = urllib.request.Request(  # noqa: S310 - the address is the lab's own
+            f"{self.info['arm_endpoint']}{resource_id}?api-version={api_version}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )
+        return self._send(request)
+
+    def _token(self, scope: str) -> str:
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": self.info["client_id"],
+            "client_secret": self.info["client_secret"],
+            "scope": scope,
+        }
+        request = urllib.request.Request(  # noqa: S310 - the address is the lab's own
+            f"{self.info['authority_host']}/{self.info['tenant_id']}/oauth2/v2.0/token",
+            data=urllib.parse.urlencode(form).encode(),
+        )
+        return str(self._send(request)["access_token"])
+
+    def _send(self, request: urllib.request.Request) -> Any:
         context = ssl.create_default_context(cafile=self.info["ca_file"])
         with urllib.request.urlopen(request, context=context, timeout=60) as answer:  # noqa: S310
             text = answer.read()

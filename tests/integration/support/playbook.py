@@ -108,16 +108,17 @@ def start_playbook(
     extra: Mapping[str, Any] | None = None,
     variables: Mapping[str, str] | None = None,
     collections: Path | None = None,
+    directory: Path = ROOT,
     output: Any = subprocess.PIPE,
 ) -> subprocess.Popen[str]:
     """Start ansible-playbook; `playbook` is a name in playbooks/, a path, or a name inside the installed collection."""
     target = playbook if "/" in playbook or "." in playbook else f"playbooks/{playbook}.yml"
-    command = [str(BIN / "ansible-playbook"), "-i", f"inventories/{inventory}", target, *arguments]
+    command = [str(BIN / "ansible-playbook"), "-i", str(ROOT / "inventories" / inventory), target, *arguments]
     for key, value in (extra or {}).items():
         command += ["-e", json.dumps({key: value})]
     return subprocess.Popen(
         command,
-        cwd=ROOT,
+        cwd=directory,
         env={**environment(lab, collections=collections), "RECORDER_PATH": str(record), **(variables or {})},
         stdin=subprocess.DEVNULL,
         stdout=output,

@@ -1,0 +1,115 @@
+"""Changes behind the platform's back are reported place by place and corrected; nothing else is touched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.support.azure import resource_ids
+from tests.integration.support.changes import AZURE, KUBERNETES, Change
+from tests.integration.support.lab import Lab
+from tests.integration.support.playbook import PlaybookRun, run_playbook
+from tests.integration.support.sabotage import BREAKS, collection_with
+
+Made = list[tuple[Change, str]]
+WATCHED = (
+    "configmaps,deployments,limitranges,networkpolicies,persistentvolumeclaims,poddisruptionbudgets,resourcequotas,"
+    "secrets,serviceaccounts,services,statefulsets"
+)
+
+
+def assert_reported(run: PlaybookRun, made: Made) -> None:
+    """Hold the findings of a run against the changes that were made: these, and no others."""
+    run.ok()
+    found = {(finding["resource"].lower(), finding["path"]): finding for finding in run.findings()}
+    expected = {(resource.lower(), change.path) for change, resource in made}
+    assert set(found) == expected
+    for change, resource in made:
+        finding = found[resource.lower(), change.path]
+        if not change.path:
+            assert (finding["verdict"], finding["action"]) == ("missing", "create"), change.what
+            continue
+        assert (finding["verdict"], finding["action"]) == ("drift", "update"), change.what
+        assert finding["live"] == change.live, change.what
+        if change.desired is None:
+            assert finding["desired"] not in (None, change.live), change.what
+        else:
+            assert finding["desired"] == change.desired, change.what
+
+
+def objects(lab: Lab) -> dict[str, Any]:
+    """Return what every object of the platform's namespaces is, without what the cluster itself keeps in it."""
+    found = {}
+    for namespace in ("gateway", "mariadb", "openmrs"):
+        for item in json.loads(lab.kubectl("get", WATCHED, "-n", namespace, "-o", "json"))["items"]:
+            body = {key: value for key, value in item.items() if key not in ("metadata", "status")}
+            kept = {key: item["metadata"].get(key) for key in ("labels", "uid")}
+            found[f"{item['kind']}/{namespace}/{item['metadata']['name']}"] = {**body, "metadata": kept}
+    return found
+
+
+@pytest.fixture(scope="module")
+def made() -> Made:
+    """Hold the changes once they are made, for all tests of this file."""
+    return []
+
+
+@pytest.fixture
+def changed_lab(converged_lab: Lab, made: Made) -> Lab:
+    """Give the converged lab after the ten changes."""
+    if not made:
+        made.extend((change, change.make(converged_lab)) for change in (*AZURE, *KUBERNETES))
+    return converged_lab
+
+
+def test_each_change_is_reported(changed_lab: Lab, made: Made) -> None:
+    before = changed_lab.writes()
+    run = run_playbook(changed_lab, "site", "--check", "--diff")
+    assert len(made) == 10
+    assert_reported(run, made)
+    assert changed_lab.writes() == before
+
+
+def test_the_report_for_people_shows_both_values(changed_lab: Lab) -> None:
+    output = run_playbook(changed_lab, "provision", "--check", "--diff").ok().output
+    assert "TLS1_0" in output
+    assert "TLS1_2" in output
+
+
+@pytest.mark.sabotage
+@pytest.mark.parametrize("broken", ["every ARM body is equal", "every object is equal"])
+def test_a_comparison_that_always_says_equal_is_noticed(
+    changed_lab: Lab, made: Made, tmp_path: Path, broken: str
+) -> None:
+    collections = collection_with(BREAKS[broken], tmp_path)
+    run = run_playbook(changed_lab, "audioprothese.platform.site", "--check", collections=collections).ok()
+    with pytest.raises(AssertionError):
+        assert_reported(run, made)
+
+
+def test_the_next_run_corrects_them_and_touches_nothing_else(changed_lab: Lab, made: Made) -> None:
+    touched = {resource.lower() for _change, resource in made}
+    objects_before, resources_before = objects(changed_lab), set(resource_ids(changed_lab))
+    run = run_playbook(changed_lab, "site")
+    assert_reported(run, made)
+    planned = {action["resource"].lower() for result in run.convergences.values() for action in result["plan"]}
+    assert planned == touched
+    objects_after = objects(changed_lab)
+    differing = {
+        name.lower()
+        for name in objects_before.keys() | objects_after.keys()
+        if objects_before.get(name) != objects_after.get(name)
+    }
+    assert differing <= touched
+    assert set(resource_ids(changed_lab)) - resources_before == {
+        resource for change, resource in made if not change.path and resource.startswith("/")
+    }
+
+
+def test_then_nothing_differs(converged_lab: Lab) -> None:
+    run = run_playbook(converged_lab, "site", "--check").ok()
+    assert run.findings() == []
+    assert run.changed == 0
