@@ -168,7 +168,7 @@ class Lab:
         self._need_simulator()
         described = json.loads((self.home.path / "env.json").read_text())
         kube = builder.tools()["kube"].folder
-        variables = {
+        return {
             "AZURE_CLIENT_ID": described["client_id"],
             "AZURE_SECRET": described["client_secret"],
             "AZURE_CLIENT_SECRET": described["client_secret"],
@@ -180,12 +180,9 @@ class Lab:
             "AZURE_DISABLE_INSTANCE_DISCOVERY": "true",
             "REQUESTS_CA_BUNDLE": described["ca_file"],
             "SSL_CERT_FILE": described["ca_file"],
+            "KUBECONFIG": described["kubeconfig"],
             "PATH": f"{builder.tools()['helm'].folder}:{kube}:{os.environ.get('PATH', '')}",
         }
-        kubeconfig = self.home.external_kubeconfig or self.home.kubeconfig
-        if kubeconfig.exists():
-            variables["KUBECONFIG"] = str(kubeconfig)
-        return variables
 
     def cluster_token(self) -> dict[str, Any]:
         """Return an Entra token for the cluster, as kubectl expects it of a credential plugin."""
@@ -272,10 +269,10 @@ class Lab:
             "kubeconfig": str(self.home.external_kubeconfig or self.home.kubeconfig),
             "helm": str(tools["helm"].binary),
             "kubectl": str(tools["kube"].program("kubectl")),
-            "control_token": settings.control_token,
             "nodes": "external" if self.home.external_kubeconfig else "simulated",
         }
         write_private(self.home.path / "env.json", json.dumps(described, indent=2) + "\n")
+        write_private(self.home.path / "control-token", settings.control_token + "\n")
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
