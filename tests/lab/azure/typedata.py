@@ -29,6 +29,7 @@ REGIONS = (
     "germanywestcentral",
     "switzerlandnorth",
     "uksouth",
+    "ukwest",
     "italynorth",
     "spaincentral",
     "eastus",
@@ -36,10 +37,12 @@ REGIONS = (
     "westus",
     "westus2",
     "westus3",
+    "westcentralus",
     "centralus",
     "southcentralus",
     "northcentralus",
     "australiaeast",
+    "newzealandnorth",
     "eastasia",
     "southeastasia",
     "eastus2euap",
@@ -72,8 +75,8 @@ KINDS: dict[str, tuple[frozenset[str], bool]] = {
     "normalize": (frozenset({"to"}), True),
     "forbid": (frozenset(), True),
     "unique": (frozenset({"in", "among"}), True),
-    "reference": (frozenset({"type", "shows", "shows_one", "blocks_delete", "same", "each"}), True),
-    "child": (frozenset({"type", "absent", "removed"}), True),
+    "reference": (frozenset({"type", "shows", "shows_one", "blocks_delete", "same", "linked_action"}), True),
+    "child": (frozenset({"type", "absent", "removed", "flat"}), True),
     "implicit_child": (frozenset({"name", "body"}), False),
     "name": (frozenset({"min", "max"}), False),
     "unique_name": (frozenset(), False),
@@ -123,7 +126,7 @@ _NORMALIZATIONS = frozenset(
 )
 _CONDITION_KEYS = frozenset({"path", "stored", "exists", "equals", "not_equals", "in", "create"})
 _API_VERSION = re.compile(r"^\d{4}-\d{2}-\d{2}(-preview|-beta|-alpha)?$")
-_CONSTRAINT = re.compile(r"^(>=|<=|>|<|==)?\s*(\d{4}-\d{2}-\d{2}(?:-[a-z]+)?)$")
+_CONSTRAINT = re.compile(r"^(>=|<=|>|<|==)?\s*(\d{4}-\d{2}-\d{2}(?:-[a-z]+)?|preview|stable)$")
 
 
 class TypeDataError(ValueError):
@@ -236,6 +239,8 @@ class TypeData:
 
 def _holds(version: str, operator: str, bound: str) -> bool:
     # A preview of a date comes before the date itself: 2024-01-01-preview < 2024-01-01.
+    if bound in ("preview", "stable"):
+        return (version[10:] != "") == (bound == "preview")
     left, right = _sortable(version), _sortable(bound)
     return {
         ">=": left >= right,

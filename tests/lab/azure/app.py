@@ -1,0 +1,127 @@
+"""The simulated Azure as one ASGI application.
+
+`create_app` is a factory: ``uvicorn --factory tests.lab.azure.app:create_app`` reads its settings from ``$LAB_HOME``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from tests.lab.azure import cluster_routes, control, entra, keyvault, metadata, traffic
+from tests.lab.azure.arm import Arm
+from tests.lab.azure.authorization import ASSIGNMENT_TYPE, OWNER
+from tests.lab.azure.arm_id import ArmId
+from tests.lab.azure.engine import Engine
+from tests.lab.azure.faults import Faults
+from tests.lab.azure.operations import timestamp
+from tests.lab.azure.principals import Directory
+from tests.lab.azure.settings import Settings
+from tests.lab.azure.store import Resource, Store
+from tests.lab.azure.tokens import Tokens
+from tests.lab.azure.typedata import TYPES_DIRECTORY, load, standard_types
+from tests.lab.cluster.manager import ClusterManager, NullClusterManager
+
+METHODS = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS"]
+
+
+class Simulator:
+    """All parts, wired."""
+
+    def __init__(self, settings: Settings, clusters: ClusterManager) -> None:
+        self.settings = settings
+        self.store = Store(settings.database)
+        self.directory = Directory(self.store, settings)
+        self.tokens = Tokens(self.store, settings)
+        self.faults = Faults(self.store)
+        types = load(TYPES_DIRECTORY, without=settings.without_rules) if settings.without_rules else standard_types()
+        self.engine = Engine(store=self.store, settings=settings, types=types, directory=self.directory, clusters=clusters)
+        self.arm = Arm(self.engine, self.tokens, self.faults)
+        self.entra = entra.Entra(self.store, settings, self.directory, self.tokens)
+        self.vaults = keyvault.KeyVault(self.engine, self.tokens)
+        self.seed()
+
+    def seed(self) -> None:
+        """Principals, and Owner on the subscription for the main one."""
+        self.directory.seed()
+        settings = self.settings
+        scope = ArmId(("subscriptions", settings.subscription_id))
+        assignment = scope.extension("Microsoft.Authorization/roleAssignments", "00000000-0000-4000-8000-000000000001")
+        if self.store.exists(assignment):
+            return
+        now = timestamp(time.time())
+        properties = {
+            "roleDefinitionId": f"{scope.text}/providers/Microsoft.Authorization/roleDefinitions/{OWNER}",
+            "principalId": settings.object_id,
+            "principalType": "ServicePrincipal",
+            "scope": scope.text,
+            "createdOn": now,
+            "updatedOn": now,
+            "createdBy": "",
+            "updatedBy": "",
+        }
+        if assignment.type != ASSIGNMENT_TYPE:
+            raise ValueError(assignment.text)
+        self.store.save(Resource(id=assignment, body={"properties": properties}))
+
+    async def reset(self) -> None:
+        """Back to the beginning, without a restart."""
+        await self.engine.operations.stop()
+        clusters = self.store.find("microsoft.containerservice/managedclusters")
+        self.store.clear()
+        self.faults.clear()
+        self.seed()
+        for cluster in clusters:
+            await self.engine.clusters.delete(cluster.id.text)
+
+
+def cluster_manager(settings: Settings) -> ClusterManager:
+    """The manager that the settings name (``module:callable``, called with the home directory), else one that runs nothing."""
+    if not settings.cluster_manager:
+        return NullClusterManager()
+    module, _, name = settings.cluster_manager.partition(":")
+    manager: ClusterManager = getattr(importlib.import_module(module), name)(settings.home)
+    return manager
+
+
+def create_app(settings: Settings | None = None, *, clusters: ClusterManager | None = None) -> ASGIApp:
+    """The application; without settings those of `$LAB_HOME` are read."""
+    chosen = settings or Settings.from_environment()
+    simulator = Simulator(chosen, clusters or cluster_manager(chosen))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        simulator.engine.operations.resume()
+        yield
+        await simulator.engine.operations.stop()
+        simulator.store.close()
+
+    app = Starlette(
+        routes=[
+            *metadata.routes(chosen),
+            *control.routes(simulator),
+            *cluster_routes.routes(simulator),
+            Route("/subscriptions", simulator.arm.__call__, methods=METHODS),
+            Route("/subscriptions/{rest:path}", simulator.arm.__call__, methods=METHODS),
+            Route("/providers/{rest:path}", simulator.arm.__call__, methods=METHODS),
+            Route("/tenants", simulator.arm.__call__, methods=METHODS),
+            *simulator.entra.routes(),
+        ],
+        lifespan=lifespan,
+        exception_handlers={404: _not_found},
+    )
+    app.state.simulator = simulator
+    hosts = keyvault.ByHost(app, simulator.vaults)
+    return traffic.Traffic(hosts, simulator)
+
+
+async def _not_found(request: Any, exc: Exception) -> JSONResponse:
+    return JSONResponse({"error": {"code": "NotFound", "message": f"There is nothing at '{request.url.path}'."}}, status_code=404)

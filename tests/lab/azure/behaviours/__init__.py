@@ -1,0 +1,1 @@
+"""Behaviours of single resource types; see ../types/README.md."""

@@ -1,0 +1,97 @@
+"""What a simulator needs to know to start; everything else is in its database."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+DEFAULT_IDS = {
+    "tenant_id": "10000000-0000-4000-8000-000000000001",
+    "subscription_id": "10000000-0000-4000-8000-000000000002",
+    "client_id": "10000000-0000-4000-8000-000000000003",
+    "object_id": "10000000-0000-4000-8000-000000000004",
+    "second_client_id": "10000000-0000-4000-8000-000000000005",
+    "second_object_id": "10000000-0000-4000-8000-000000000006",
+    "admin_group_id": "10000000-0000-4000-8000-000000000007",
+}
+SETTINGS_FILE = "azure.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings of one simulator.
+
+    `home` holds the database (`azure/state.sqlite3`). `base_url` is how clients reach ARM and Entra, without a trailing
+    slash. `vault_host` is a format for the host of vault N. `cluster_manager` names a callable ``module:name`` that gets
+    the home directory and returns a ClusterManager; empty means NullClusterManager. `latency_ms` is added to every ARM
+    and vault request. `time_scale` multiplies the duration of every long-running operation.
+    `preregistered` lists provider namespaces registered from the start. `without_rules` switches rules of the type data
+    off (``<type>#<rule id>``), for tests that must turn red.
+    """
+
+    home: Path
+    base_url: str
+    client_secret: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    second_client_secret: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    control_token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    tenant_id: str = DEFAULT_IDS["tenant_id"]
+    subscription_id: str = DEFAULT_IDS["subscription_id"]
+    client_id: str = DEFAULT_IDS["client_id"]
+    object_id: str = DEFAULT_IDS["object_id"]
+    second_client_id: str = DEFAULT_IDS["second_client_id"]
+    second_object_id: str = DEFAULT_IDS["second_object_id"]
+    admin_group_id: str = DEFAULT_IDS["admin_group_id"]
+    vault_host: str = "127.10.0.{number}"
+    vault_count: int = 64
+    cluster_manager: str = ""
+    latency_ms: float = 0.0
+    time_scale: float = 1.0
+    token_seconds: int = 3599
+    preregistered: tuple[str, ...] = ()
+    without_rules: tuple[str, ...] = ()
+
+    @property
+    def port(self) -> int:
+        """Port of `base_url`."""
+        rest = self.base_url.rsplit(":", 1)[-1]
+        return int(rest) if rest.isdigit() else 443
+
+    @property
+    def database(self) -> Path:
+        """Where the state is."""
+        return self.home / "azure" / "state.sqlite3"
+
+    @classmethod
+    def load(cls, home: Path) -> Settings:
+        """Read `home`/azure.json as `save` or the lab's command line wrote it."""
+        raw: dict[str, Any] = json.loads((home / SETTINGS_FILE).read_text(encoding="utf-8"))
+        known = {entry.name for entry in fields(cls)}
+        unknown = set(raw) - known
+        if unknown:
+            raise ValueError(f"{home / SETTINGS_FILE}: unknown settings {sorted(unknown)}")
+        for name in ("preregistered", "without_rules"):
+            raw[name] = tuple(raw.get(name, ()))
+        return cls(**{**raw, "home": home})
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """The settings of `$LAB_HOME` (default `.lab`); LAB_LATENCY_MS wins over the file."""
+        found = cls.load(Path(os.environ.get("LAB_HOME", ".lab")).absolute())
+        latency = os.environ.get("LAB_LATENCY_MS")
+        if not latency:
+            return found
+        return cls(**{**asdict(found), "latency_ms": float(latency)})
+
+    def save(self) -> Path:
+        """Write the settings to `home`/azure.json, readable by the owner only; returns the path."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        path = self.home / SETTINGS_FILE
+        raw = asdict(self) | {"home": str(self.home)}
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(raw, file, indent=2)
+        return path
