@@ -132,7 +132,8 @@ def aks_configuration(arm: ArmClient, cluster: str) -> Configuration | None:
             doing="find the cluster's address",
         )
     except ArmError as exc:
-        if exc.status == _NOT_FOUND:
+        # A subscription that never had a cluster is not registered for them either.
+        if exc.status == _NOT_FOUND or exc.code == "MissingSubscriptionRegistration":
             return None
         raise
     try:
