@@ -337,5 +337,4 @@ def _passes(exc: ArmError) -> bool:
 
 
 def _name(text: str) -> str:
-    resource = ids.parse(text)
-    return "/".join(text.split("/")[-1 - resource.type.count("/") * 2 + 1 :: 2]) if "/" in resource.type else text
+    return ids.parse(text).short

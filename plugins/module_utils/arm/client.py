@@ -26,7 +26,11 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.arm.credent
     resolve_cloud,
     resolve_identity,
 )
-from ansible_collections.audioprothese.platform.plugins.module_utils.arm.errors import ArmError, explain
+from ansible_collections.audioprothese.platform.plugins.module_utils.arm.errors import (
+    ArmError,
+    explain,
+    retry_after,
+)
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import InputError
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import Progress
 
@@ -41,7 +45,9 @@ _USER_AGENT: t.Final = "audioprothese.platform"
 _RETRIES: t.Final = {"retry_total": 8, "retry_status": 6, "retry_connect": 2, "retry_read": 3}
 _BACKOFF: t.Final = {"retry_backoff_factor": 0.4, "retry_backoff_max": 30}
 _TIMEOUTS: t.Final = {"connection_timeout": 10, "read_timeout": 90}
-_POLL_EVERY: t.Final = 5.0
+# Seconds between two looks at an operation, when the service does not say.
+_POLL_AT_MOST_EVERY: t.Final = 0.25
+_POLL_AT_LEAST_EVERY: t.Final = 10.0
 _URL_SAFE: t.Final = "/?=&$%'(),+:@-_.~"
 _THROTTLED: t.Final = 429
 
@@ -248,6 +254,15 @@ class ArmClient:
         class Watched(ARMPolling):
             """Tells each new state, and gives up when the time is over."""
 
+            polls = 0
+
+            def _extract_delay(self) -> float:
+                self.polls += 1
+                headers = _lowered(self._pipeline_response.http_response.headers)
+                if "retry-after" in headers:
+                    return max(retry_after(headers), _POLL_AT_MOST_EVERY)
+                return min(_POLL_AT_MOST_EVERY * 2.0**self.polls, _POLL_AT_LEAST_EVERY)
+
             def update_status(self) -> None:
                 before = self.status()
                 super().update_status()
@@ -263,7 +278,7 @@ class ArmClient:
                 self._client(self.cloud.scope),
                 initial,
                 lambda response: _json(response.http_response),
-                Watched(_POLL_EVERY),
+                Watched(),
             )
             poller.wait(timeout - (time.monotonic() - started) if timeout else None)
             if not poller.done():
@@ -307,8 +322,8 @@ class ArmClient:
                 policies.HeadersPolicy(),
                 policies.UserAgentPolicy(_USER_AGENT, user_agent_overwrite=True),
                 policies.RetryPolicy(**_RETRIES, **_BACKOFF),
-                _counting_policy(self.counter, self._progress),
                 authentication,
+                _counting_policy(self.counter, self._progress),
             ],
         )
 

@@ -280,7 +280,7 @@ class _Merge:
             if _is_read_only(below.pattern, self.facts):
                 continue
             if key not in wanted:
-                if not owned:
+                if not owned and live[key] is not None:
                     out[key] = self.clean(live[key], below)
                 continue
             _written, value = wanted[key]

@@ -26,7 +26,6 @@ DURATION: t.Final = 60
 """Seconds a lease lasts without renewal: the longest that is not infinite."""
 
 _CONFLICT: t.Final = 409
-_NOT_THERE: t.Final = 404
 _CONTAINER: t.Final = "Microsoft.Storage/storageAccounts/blobServices/containers"
 
 
@@ -67,7 +66,7 @@ class ContainerLease:
             else:
                 self._act(action="Acquire", leaseDuration=DURATION, proposedLeaseId=self._run.id)
         except ArmError as error:
-            if error.status == _NOT_THERE:
+            if error.not_there:
                 return None
             if error.status == _CONFLICT:
                 return self._holder()

@@ -80,6 +80,11 @@ class ArmError(PlatformError):
         super().__init__(what, where=where, remedy=remedy)
         self.status, self.code, self.text, self.wait = status, code, text, wait
 
+    @property
+    def not_there(self) -> bool:
+        """Whether this means that there is no such resource: nothing exists where its provider is not registered yet."""
+        return self.status == 404 or self.code.lower() == "missingsubscriptionregistration"  # noqa: PLR2004
+
 
 class AuthenticationError(ArmError):
     """No token could be had."""
@@ -146,7 +151,9 @@ def _refused(exc: HttpResponseError, *, doing: str, where: str) -> ArmError:
     remedy = _REMEDIES.get(code.lower(), "")
     if not remedy and status in (401, 403):
         remedy = _REMEDIES["authorizationfailed" if status == 403 else "invalidauthenticationtoken"]  # noqa: PLR2004
-    said = f"{code}: {text}" if code and text else code or text or f"HTTP {status}"
+    if not code and text.startswith("Operation returned"):
+        text = str(getattr(exc, "reason", "") or "without a reason")
+    said = f"{code}: {text}" if code and text else code or text
     return ArmError(
         f"cannot {doing}: Azure answered {f'{status} ' if status else ''}{said}".rstrip(),
         where=where,

@@ -49,6 +49,14 @@ class ResourceId:
         return self.text.lower()
 
     @property
+    def short(self) -> str:
+        """The names of the resource and of those it lies in, C(vnet-demo/nodes)."""
+        if self.type in (RESOURCE_GROUP, REGISTRATION, SUBSCRIPTION):
+            return self.name
+        depth = self.type.count("/")
+        return "/".join(self.text.split("/")[-2 * depth :][1::2])
+
+    @property
     def provider(self) -> str:
         """The provider namespace, C(Microsoft.Network)."""
         return self.name if self.type == REGISTRATION else self.type.partition("/")[0]

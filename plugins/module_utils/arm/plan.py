@@ -13,7 +13,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm import ids
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.catalogue import facts_of
-from ansible_collections.audioprothese.platform.plugins.module_utils.arm.compare import Difference, compare
+from ansible_collections.audioprothese.platform.plugins.module_utils.arm.compare import (
+    Difference,
+    compare,
+    merge,
+)
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.documents import (
     Document,
     Estate,
@@ -270,7 +274,10 @@ def _absent(estate: Estate, live: Live, allow_delete: Sequence[str], redactor: R
     steps = [
         Step(
             action=Action(
-                verb="delete", resource=d.id.text, type=d.type, live=redactor.redact(dict(live[d.key] or {}))
+                verb="delete",
+                resource=d.id.text,
+                type=d.type,
+                live=redactor.redact(merge({}, live[d.key] or {}, d.facts)),
             ),
             key=d.key,
             id=d.id.text,

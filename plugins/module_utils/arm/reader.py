@@ -264,7 +264,7 @@ class Reader:
                     remedy="Wait for it, or give a larger timeout",
                 )
             if now - said >= HEARTBEAT:
-                self._progress.say(f"{document.type} {document.id.name}: waiting, it is {state} since before this run")
+                self._progress.say(f"{document.type} {document.id.short}: waiting, it is {state} since before this run")
                 said = now
             time.sleep(_POLL[min(attempt, len(_POLL) - 1)])
             attempt += 1
