@@ -56,6 +56,9 @@ _REMEDIES: t.Final = {
 }
 
 
+_NOT_FOUND: t.Final = 404
+
+
 class ArmError(PlatformError):
     """Azure refused or failed a request.
 
@@ -82,7 +85,7 @@ class ArmError(PlatformError):
 
     @property
     def not_there(self) -> bool:
-        """Whether this means that there is no such resource: nothing exists where its provider is not registered yet."""
+        """Whether there is no such resource; nothing exists where its provider is not registered yet."""
         return self.status == 404 or self.code.lower() == "missingsubscriptionregistration"  # noqa: PLR2004
 
 

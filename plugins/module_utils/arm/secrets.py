@@ -17,7 +17,6 @@ if t.TYPE_CHECKING:
 __all__ = ["redaction_key", "secret_values"]
 
 _VAULT_API: t.Final = "7.4"
-_NOT_FOUND: t.Final = 404
 
 
 def secret_values(body: t.Any, facts: TypeFacts) -> Iterator[str]:
@@ -44,7 +43,7 @@ def redaction_key(client: ResourceClient, *, vault_id: str, name: str) -> bytes 
             doing="read the redaction key",
         )
     except ArmError as exc:
-        if exc.status == _NOT_FOUND:
+        if exc.not_there:
             return None
         raise
     return str(answer.body["value"]).encode()
