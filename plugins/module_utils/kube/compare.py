@@ -135,6 +135,11 @@ def fill_deferred(body: t.Any, live: t.Any) -> tuple[t.Any, list[str]]:
 
 
 def _walk(place: Place, desired: t.Any, live: t.Any, *, exact: bool) -> Iterator[Difference]:
+    # Of labels, data and the like each entry is a place of its own, even when the other side has none at all.
+    if desired is _ABSENT and _is_flat_map(place, live):
+        desired = {}
+    elif live is _ABSENT and _is_flat_map(place, desired):
+        live = {}
     if isinstance(desired, Mapping) and isinstance(live, Mapping):
         for key in sorted({*desired, *live} if exact else desired):
             yield from _walk((*place, Step("key", key)), desired.get(key, _ABSENT), live.get(key, _ABSENT), exact=exact)
@@ -156,6 +161,11 @@ def _walk_list(place: Place, desired: list[t.Any], live: list[t.Any], *, exact: 
         yield from _walk((*place, step), wanted.get(step, _ABSENT), actual.get(step, _ABSENT), exact=exact)
     if shared != [step for step in actual if step in wanted]:
         yield Difference(place, [step.value for step in wanted], [step.value for step in actual])
+
+
+def _is_flat_map(place: Place, value: t.Any) -> bool:
+    named = bool(place) and place[-1].kind == "key"
+    return named and _mappings([value]) and bool(value) and not any(isinstance(v, (dict, list)) for v in value.values())
 
 
 def _same(desired: t.Any, live: t.Any) -> bool:

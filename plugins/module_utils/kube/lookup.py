@@ -22,7 +22,6 @@ if t.TYPE_CHECKING:
 
 __all__ = ["Azure", "Lookup"]
 
-_NOT_FOUND = 404
 
 
 class Azure:
@@ -95,7 +94,7 @@ class Lookup:
         try:
             found = self._azure().get(resource_id, version, doing="read a value that a document refers to")
         except ArmError as exc:
-            if exc.status != _NOT_FOUND:
+            if not exc.not_there:
                 raise
             found = None
         self._resources[key] = found

@@ -70,6 +70,7 @@ __all__ = ["Options", "Runner"]
 
 _NOT_FOUND = 404
 _SHORTEST_SECRET = 8
+_LOOKS = 5
 _FOUNDATIONS = ("Namespace", "CustomResourceDefinition")
 
 Object = Mapping[str, t.Any]
@@ -247,19 +248,24 @@ class Runner:
         return self._dry_run(client, resource, state, seal(body))
 
     def _dry_run(self, client: KubeClient, resource: Resource, state: State, body: dict[str, t.Any]) -> State:
-        try:
-            return dataclasses.replace(state, body=body, predicted=client.apply(resource, body, dry_run=True))
-        except ConflictError as exc:
-            conflicts = conflicts_of(exc.causes)
-        except ApiError as exc:
-            if exc.status == _NOT_FOUND:
-                return dataclasses.replace(state, body=body)
-            return dataclasses.replace(state, body=body, refused=exc)
-        try:
-            predicted = client.apply(resource, body, dry_run=True, force=True)
-        except ApiError as exc:
-            return dataclasses.replace(state, body=body, conflicts=conflicts, refused=exc)
-        return dataclasses.replace(state, body=body, conflicts=conflicts, predicted=predicted)
+        state = dataclasses.replace(state, body=body)
+        for _attempt in range(_LOOKS):
+            try:
+                predicted = client.apply(resource, body, dry_run=True, force=bool(state.conflicts))
+            except ConflictError as exc:
+                state = dataclasses.replace(state, conflicts=conflicts_of(exc.causes))
+                continue
+            except ApiError as exc:
+                return state if exc.status == _NOT_FOUND else dataclasses.replace(state, refused=exc)
+            state = dataclasses.replace(state, predicted=predicted)
+            if _version(predicted) == _version(state.live):
+                break
+            # A controller wrote between the read and the dry run: what it changed is not a difference of ours.
+            identity = state.manifest.id
+            state = dataclasses.replace(state, live=client.get(resource, identity.name, identity.namespace))
+            if _version(predicted) == _version(state.live):
+                break
+        return state
 
     def _surplus(self, manifests: Sequence[Manifest], live: Live) -> list[Object]:
         """Members nobody declares any more; copies of the label made by controllers are none."""
@@ -570,6 +576,10 @@ class Runner:
             requests=requests,
             redactor=self._redactor,
         )
+
+
+def _version(obj: Object | None) -> str:
+    return str((obj or {}).get("metadata", {}).get("resourceVersion") or "")
 
 
 def _shown(obj: Object, redactor: Redactor) -> dict[str, t.Any]:

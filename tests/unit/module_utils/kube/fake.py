@@ -53,6 +53,7 @@ class FakeCluster:
         self.held: dict[tuple[str, str], str] = {}
         self.refuse: dict[str, ApiError] = {}
         self.fail_write: dict[str, ApiError] = {}
+        self.meddle: dict[str, Callable[[FakeCluster], None]] = {}
         self.fail_read: dict[str, ApiError] = {}
         self.log: list[str] = []
         for name in ("kube-system", "default"):
@@ -133,6 +134,8 @@ class FakeCluster:
         identity = ObjectId.of(body)
         name = str(identity)
         self.log.append(f"{'dry ' if dry_run else ''}apply {name}{' by force' if force else ''}")
+        if name in self.meddle:
+            self.meddle.pop(name)(self)
         if identity.namespace and ObjectId("", "Namespace", "", identity.namespace) not in self.store:
             raise ApiError(f"namespaces {identity.namespace} not found", status=404, reason="NotFound")
         if name in self.refuse:
@@ -149,7 +152,8 @@ class FakeCluster:
         if causes and not force:
             raise ConflictError("Apply failed with conflicts", status=409, reason="Conflict", causes=causes)
         after["metadata"].setdefault("uid", f"uid-{len(self.store)}")
-        after["metadata"]["resourceVersion"] = str(len(self.log))
+        if not dry_run and after != live:
+            after["metadata"]["resourceVersion"] = str(len(self.log))
         if after["kind"] == "Namespace":
             after.setdefault("status", {"phase": "Active"})
         if after["kind"] == "CustomResourceDefinition":

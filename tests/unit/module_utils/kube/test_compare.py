@@ -33,12 +33,15 @@ def pod(*containers: dict[str, t.Any]) -> dict[str, t.Any]:
         ({"a": [1, 2]}, {"a": [2, 1]}, [("a", [1, 2], [2, 1])]),
         ({"a": [True]}, {"a": [1]}, [("a", [True], [1])]),
         ({"a": []}, {"a": [{"x": 1}]}, [("a[0]", None, {"x": 1})]),
+        ({"labels": {"a": "1"}}, {}, [("labels.a", "1", None)]),
+        ({}, {"labels": {"a": "1"}}, [("labels.a", None, "1")]),
+        ({"probe": {"http": {"port": 1}}}, {}, [("probe", {"http": {"port": 1}}, None)]),
         ({"status": {"x": 1}}, {"status": {"x": 2}}, []),
         ({"m": {"a.b/c": "1"}}, {"m": {"a.b/c": "2"}}, [('m["a.b/c"]', "1", "2")]),
         (pod(APP), pod({**APP, "image": "a:2"}), [("spec.containers[name=app].image", "a:1", "a:2")]),
         (
             pod(APP),
-            pod({**APP, "env": [*APP["env"], {"name": "C", "value": "3"}]}),  # type: ignore[misc]
+            pod({**APP, "env": [*APP["env"], {"name": "C", "value": "3"}]}),
             [("spec.containers[name=app].env[name=C]", None, {"name": "C", "value": "3"})],
         ),
         (

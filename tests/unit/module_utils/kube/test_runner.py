@@ -146,6 +146,20 @@ def test_drift_is_reported_by_path_and_corrected() -> None:
     assert run(cluster, [config(x="1", y="2")])["changed"] is False
 
 
+def test_what_a_controller_writes_meanwhile_is_no_drift() -> None:
+    cluster = FakeCluster()
+    run(cluster, [config(x="1")])
+
+    def annotate(it: FakeCluster) -> None:
+        live = it.store[ObjectId("", "ConfigMap", "default", "a")]
+        live["metadata"] |= {"annotations": {"seen": "yes"}, "resourceVersion": "later"}
+
+    cluster.meddle["ConfigMap/default/a"] = annotate
+    result = run(cluster, [config(x="1")])
+    assert (result["changed"], result["findings"]) == (False, [])
+    assert cluster.meddle == {}
+
+
 def test_a_field_taken_out_of_a_document_is_removed() -> None:
     cluster = FakeCluster()
     run(cluster, [config(x="1", y="2")])
