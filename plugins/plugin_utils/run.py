@@ -34,8 +34,17 @@ def describe_run() -> dict[str, t.Any]:
         "holder": f"{_user()}@{host} (ansible-playbook {pid})",
         "since": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "keeper": str(pathlib.Path(__file__).with_name("lease_keeper.py")),
-        "python_path": os.pathsep.join(AnsibleCollectionConfig.collection_paths),
+        "python_path": os.pathsep.join(_homes()),
     }
+
+
+def _homes() -> list[str]:
+    """Collection paths that hold this collection: modules in Ansible's own one would hide the standard library's."""
+    return [
+        path
+        for path in AnsibleCollectionConfig.collection_paths
+        if (pathlib.Path(path) / "ansible_collections" / "audioprothese" / "platform").is_dir()
+    ]
 
 
 def _user() -> str:

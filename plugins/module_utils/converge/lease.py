@@ -191,16 +191,17 @@ def hold(
         "connection": dict(connection or {}),
         "directory": str(lock.path.parent),
     }
-    environment = {**os.environ, "PYTHONPATH": run.python_path}
-    keeper = subprocess.Popen(  # noqa: S603 - our own program, named by the action plugin
-        [sys.executable, run.keeper],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-        env=environment,
-    )
+    log = lock.path.with_suffix(".log")
+    with log.open("w", encoding="utf-8") as errors:
+        keeper = subprocess.Popen(  # noqa: S603 - our own program, named by the action plugin
+            [sys.executable, run.keeper],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": run.python_path},
+        )
     assert keeper.stdin is not None  # noqa: S101 - for mypy: PIPE was asked for
     assert keeper.stdout is not None  # noqa: S101
     keeper.stdin.write(json.dumps(request))
@@ -213,4 +214,8 @@ def hold(
             say(f"environment {options.environment} is being changed by {answer['holder']}: waiting")
         else:
             raise LeaseError(answer["message"], where=f"environment {options.environment}", remedy=answer["remedy"])
-    raise LeaseError("the lease keeper ended without an answer", where=f"environment {options.environment}")
+    raise LeaseError(
+        "the process that should keep the lease ended without an answer",
+        where=f"environment {options.environment}",
+        remedy=f"Its messages are in {log}",
+    )
