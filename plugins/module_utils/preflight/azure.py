@@ -30,7 +30,7 @@ __all__ = ["Inspection", "server_of"]
 
 _SUBSCRIPTION: t.Final = "2022-12-01"
 _USAGES: t.Final = {"Microsoft.Compute": "2024-07-01", "Microsoft.Network": "2025-05-01"}
-_NOT_FOUND: t.Final = 404
+_UNREGISTERED: t.Final = "MissingSubscriptionRegistration"
 _THREADS: t.Final = 8
 _SERVER: t.Final = re.compile(r"^\s*server:\s*['\"]?([^'\"\s]+)", re.MULTILINE)
 
@@ -151,7 +151,7 @@ class Inspection:
                 f"{resource_id}/listClusterUserCredential", version, doing="ask for the address of the API server"
             )
         except ArmError as exc:
-            if exc.status == _NOT_FOUND:
+            if exc.not_there:
                 return ""
             raise
         return server_of(base64.b64decode(answer["kubeconfigs"][0]["value"]).decode())
@@ -160,14 +160,22 @@ class Inspection:
         try:
             found: Mapping[str, t.Any] = self._client.get(resource_id, facts_of(parse(resource_id).type).api_version)
         except ArmError as exc:
-            if exc.status == _NOT_FOUND:
+            if exc.not_there:
                 return None
             raise
         return found
 
     def _usages(self, subscription: str, provider: str, location: str) -> list[Mapping[str, t.Any]]:
         path = f"{subscription}/providers/{provider}/locations/{location}/usages"
-        return list(self._client.get(path, _USAGES[provider], doing="read the quotas").get("value") or [])
+        try:
+            return list(self._client.get(path, _USAGES[provider], doing="read the quotas").get("value") or [])
+        except ArmError as exc:
+            if exc.code != _UNREGISTERED:
+                raise
+            # A subscription tells its quotas only once the provider is registered, which this run is about to do.
+            if "quota" not in self.unchecked:
+                self.unchecked.append("quota")
+            return []
 
 
 def server_of(kubeconfig: str) -> str:
