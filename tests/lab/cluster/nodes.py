@@ -2,71 +2,35 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import yaml
-
+from tests.lab.azure import vmsizes
 from tests.lab.cluster.control_plane import node_resource_group
 from tests.lab.cluster.manager import ClusterError
 
-__all__ = ["VmSize", "csi_node", "desired_nodes", "vm_size"]
+__all__ = ["csi_node", "desired_nodes"]
 
 BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 KUBELET_EVICTION_MEBIBYTES = 100
 DEFAULT_MAX_PODS = 250
+# What AKS keeps of a node's processor for itself, in millicores by vCPUs:
+# https://learn.microsoft.com/azure/aks/node-resource-reservations
+RESERVED_MILLICORES = {1: 60, 2: 100, 4: 140, 8: 180, 16: 260, 32: 420, 64: 740}
+# Sizes of the D and E series take two data disks for each vCPU, and at most 64:
+# https://learn.microsoft.com/azure/virtual-machines/sizes/general-purpose/dsv5-series
+DISKS_PER_VCPU = 2
+MOST_DISKS = 64
 
 
-@dataclass(frozen=True)
-class VmSize:
-    """What a virtual machine size offers: vCPUs, memory in GiB, data disks."""
-
-    vcpus: int
-    memory: float
-    disks: int
-
-
-@functools.cache
-def _table() -> dict[str, Any]:
-    table: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("vm_sizes.yml").read_text())
-    return table
-
-
-@functools.cache
-def _sizes() -> dict[str, VmSize]:
-    sizes: dict[str, VmSize] = {}
-    for family in _table()["families"]:
-        for pattern in family["names"]:
-            prefix, _, rest = pattern.partition("N")
-            for vcpus in family["vcpus"]:
-                memory, disks = vcpus * family["memory_per_vcpu"], min(64, vcpus * family["disks"])
-                sizes[f"{prefix}{vcpus}{rest}".lower()] = VmSize(vcpus, memory, disks)
-    for group in _table()["sizes"]:
-        for name, values in group.items():
-            if name != "source":
-                sizes[name.lower()] = VmSize(**values)
-    return sizes
-
-
-def vm_size(name: str) -> VmSize:
-    """Return what the size of that name offers.
-
-    Raises:
-        ClusterError: Azure has no such size, or the lab does not know it.
-
-    """
-    try:
-        return _sizes()[name.lower()]
-    except KeyError:
-        raise ClusterError(
-            f"The VM size of {name} is not allowed in your subscription in location.",
-            code="VMSizeNotSupported",
-            status=400,
-        ) from None
+def _size(pool: dict[str, Any]) -> vmsizes.Size:
+    name = str(pool.get("vmSize") or vmsizes.DEFAULT)
+    if found := vmsizes.size(name):
+        return found
+    raise ClusterError(
+        f"The VM size of {name} is not allowed in your subscription in location.", code="BadRequest", status=400
+    )
 
 
 def desired_nodes(cluster: dict[str, Any], *, version: str) -> list[dict[str, Any]]:
@@ -141,7 +105,7 @@ def _labels(
     location = str(cluster.get("location", "")).replace(" ", "").lower()
     zones = pool.get("availabilityZones") or []
     zone = f"{location}-{zones[index % len(zones)]}" if zones else "0"
-    size = str(pool.get("vmSize"))
+    size = _size(pool).name
     yield "agentpool", pool["name"]
     yield "kubernetes.azure.com/agentpool", pool["name"]
     yield "kubernetes.azure.com/cluster", group
@@ -173,18 +137,18 @@ def _taints(pool: dict[str, Any]) -> Iterator[dict[str, str]]:
 
 
 def _resources(pool: dict[str, Any]) -> dict[str, dict[str, str]]:
-    size = vm_size(str(pool.get("vmSize")))
+    """Return what a node has and what is left of it for pods: https://learn.microsoft.com/azure/aks/node-resource-reservations"""
+    size = _size(pool)
     pods = int(pool.get("maxPods") or DEFAULT_MAX_PODS)
-    table: dict[int, int] = _table()["reserved_millicores"]
-    millicores = max(kept for vcpus, kept in table.items() if vcpus <= max(size.vcpus, 1))
-    mebibytes = round(size.memory * 1024)
+    millicores = max(kept for vcpus, kept in RESERVED_MILLICORES.items() if vcpus <= size.cores)
+    mebibytes = round(size.memory_gib * 1024)
     kept = min(20 * pods + 50, mebibytes // 4) + KUBELET_EVICTION_MEBIBYTES
     disk = int(pool.get("osDiskSizeGB") or 128)
     common = {"pods": str(pods), "hugepages-1Gi": "0", "hugepages-2Mi": "0"}
     return {
-        "capacity": {"cpu": str(size.vcpus), "memory": f"{mebibytes}Mi", "ephemeral-storage": f"{disk}Gi", **common},
+        "capacity": {"cpu": str(size.cores), "memory": f"{mebibytes}Mi", "ephemeral-storage": f"{disk}Gi", **common},
         "allocatable": {
-            "cpu": f"{size.vcpus * 1000 - millicores}m",
+            "cpu": f"{size.cores * 1000 - millicores}m",
             "memory": f"{mebibytes - kept}Mi",
             "ephemeral-storage": f"{disk * 9 // 10}Gi",
             **common,
@@ -194,7 +158,7 @@ def _resources(pool: dict[str, Any]) -> dict[str, dict[str, str]]:
 
 def csi_node(node: dict[str, Any], uid: str) -> dict[str, Any]:
     """Return the CSINode by which a node says which drivers it has and how many disks it takes."""
-    size = vm_size(node["metadata"]["labels"]["node.kubernetes.io/instance-type"])
+    disks = min(MOST_DISKS, DISKS_PER_VCPU * int(node["status"]["capacity"]["cpu"]))
     name = node["metadata"]["name"]
     return {
         "apiVersion": "storage.k8s.io/v1",
@@ -209,7 +173,7 @@ def csi_node(node: dict[str, Any], uid: str) -> dict[str, Any]:
                     "name": "disk.csi.azure.com",
                     "nodeID": name,
                     "topologyKeys": ["topology.disk.csi.azure.com/zone"],
-                    "allocatable": {"count": size.disks},
+                    "allocatable": {"count": disks},
                 },
                 {"name": "file.csi.azure.com", "nodeID": name, "topologyKeys": []},
             ]
