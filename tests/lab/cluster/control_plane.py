@@ -151,11 +151,10 @@ class ControlPlane:
         scheme = "http" if part in {"kwok", "aks-addons"} else "https"
         return f"{scheme}://127.0.0.1:{self.home.port(part)}{path}"
 
-    def problem(self, part: str) -> str:
+    def problem(self, part: str, client: httpx.Client) -> str:
         """Return why a part is not well, or an empty text."""
         try:
-            with self.client() as client:
-                answer = client.get(self.health_url(part), timeout=3)
+            answer = client.get(self.health_url(part), timeout=3)
         except httpx.HTTPError as exc:
             return f"no answer at {self.health_url(part)} ({type(exc).__name__})"
         return "" if answer.is_success else f"{answer.status_code} from {self.health_url(part)}: {answer.text[:200]}"
@@ -176,24 +175,24 @@ class ControlPlane:
         """
         self._write_configuration()
         daemons = {daemon.name: daemon for daemon in self.daemons()}
-        for names in (
-            ["etcd"],
-            ["kube-apiserver"],
-            ["kube-controller-manager", "kube-scheduler", "kwok", "aks-addons"],
-        ):
-            for name in names:
-                daemons[name].start()
-            for name in names:
-                self._await(daemons[name])
+        clients = [name for name in daemons if name not in {"etcd", "kube-apiserver"}]
+        with self.client() as client:
+            for names in (["etcd"], ["kube-apiserver"], clients):
+                if "kwok" in names and daemons["kwok"].pid() is None:
+                    _forget_leases(client)
+                for name in names:
+                    daemons[name].start()
+                for name in names:
+                    self._await(daemons[name], client)
 
-    def _await(self, daemon: Daemon) -> None:
+    def _await(self, daemon: Daemon, client: httpx.Client) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while why := self.problem(daemon.name):
+        while why := self.problem(daemon.name, client):
             gone = daemon.pid() is None
             if gone or time.monotonic() > deadline:
                 what = "stopped" if gone else f"is not ready after {START_SECONDS} s: {why}"
                 raise ClusterError(f"{daemon.name} {what}; {daemon.log} ends with:\n{daemon.last_words()}")
-            time.sleep(0.1)
+            time.sleep(0.05)
 
     def _serving(self) -> Pair:
         properties = self._cluster.get("properties", {})
@@ -408,6 +407,11 @@ class ControlPlane:
             "contexts": [{"name": "azure", "context": {"cluster": "azure", "user": "kube-apiserver"}}],
             "current-context": "azure",
         }
+
+
+def _forget_leases(client: httpx.Client) -> None:
+    """Let a new kwok take the nodes over at once: a killed one holds them for as long as its leases last."""
+    client.delete("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases")
 
 
 def node_resource_group(cluster: dict[str, Any]) -> str:

@@ -70,7 +70,10 @@ class KubernetesManager:
                 )
             plane = self._plane(cluster)
             plane.folder.mkdir(parents=True, exist_ok=True)
-            write_private(plane.folder / "cluster.json", describe({"cluster": cluster, "gateway_api": gateway_api}))
+            wanted = describe({"cluster": cluster, "gateway_api": gateway_api})
+            done = plane.folder / "converged.json"
+            done.unlink(missing_ok=True)
+            write_private(plane.folder / "cluster.json", wanted)
             plane.start()
             with plane.client() as client:
                 api = Api(client)
@@ -78,6 +81,7 @@ class KubernetesManager:
                 _converge_nodes(api, nodes)
                 _await_controllers(api, nodes)
             self._write_kubeconfigs(plane)
+            write_private(done, wanted)
         return ClusterEndpoint(server=plane.server, ca_pem=plane.ca_pem, issuer=plane.issuer, jwks=plane.jwks())
 
     def delete_now(self, cluster_id: str) -> None:
@@ -98,9 +102,20 @@ class KubernetesManager:
         resumed = []
         for guid in self._guids():
             saved = self._saved(guid)
-            self.converge_now(saved["cluster"], gateway_api=saved["gateway_api"])
+            self._resume(guid, saved["cluster"], gateway_api=saved["gateway_api"])
             resumed.append(str(saved["cluster"]["id"]))
         return resumed
+
+    def _resume(self, guid: str, cluster: dict[str, Any], *, gateway_api: bool) -> None:
+        done = self.home.clusters / guid / "converged.json"
+        if not done.exists() or done.read_text() != (done.with_name("cluster.json")).read_text():
+            self.converge_now(cluster, gateway_api=gateway_api)
+            return
+        with self._lock():
+            plane = self._plane(cluster)
+            plane.start()
+            with plane.client() as client:
+                _await_controllers(Api(client), desired_nodes(cluster, version=builder.tools()["kube"].version))
 
     def stop(self) -> None:
         """Stop every part of every cluster; what they hold stays."""
@@ -121,10 +136,11 @@ class KubernetesManager:
         """Yield each daemon with its address and why it is not well (empty when it is)."""
         for guid in self._guids():
             plane = self._plane(self._saved(guid)["cluster"])
-            for daemon in plane.daemons():
-                address = plane.health_url(daemon.name).rsplit("/", 1)[0]
-                why = plane.problem(daemon.name) if daemon.pid() else f"not running; see {daemon.log}"
-                yield daemon, address, why
+            with plane.client() as client:
+                for daemon in plane.daemons():
+                    address = plane.health_url(daemon.name).rsplit("/", 1)[0]
+                    why = plane.problem(daemon.name, client) if daemon.pid() else f"not running; see {daemon.log}"
+                    yield daemon, address, why
 
     def _plane(self, cluster: dict[str, Any]) -> ControlPlane:
         guid = cluster_guid(str(cluster["id"]))

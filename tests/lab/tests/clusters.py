@@ -18,6 +18,7 @@ __all__ = ["API_VERSION", "Cluster", "agent_pool", "cluster_body", "eventually"]
 
 API_VERSION = "2026-02-01"
 AKS_AUDIENCE = "6dae42f8-4368-4678-94ff-3960e28e3630"
+ADMINS = "10000000-0000-4000-8000-000000000007"
 NAMESPACES = ("Microsoft.ContainerService", "Microsoft.Network", "Microsoft.ManagedIdentity")
 
 
@@ -56,7 +57,7 @@ def cluster_body(*pools: dict[str, Any]) -> dict[str, Any]:
             "kubernetesVersion": "1.35",
             "enableRBAC": True,
             "disableLocalAccounts": True,
-            "aadProfile": {"managed": True, "enableAzureRBAC": True},
+            "aadProfile": {"managed": True, "enableAzureRBAC": True, "adminGroupObjectIDs": [ADMINS]},
             "oidcIssuerProfile": {"enabled": True},
             "securityProfile": {"workloadIdentity": {"enabled": True}},
             "networkProfile": {"networkPlugin": "azure", "networkPluginMode": "overlay"},

@@ -134,7 +134,7 @@ def test_nodes_are_what_the_pools_say(cluster: Cluster) -> None:
     assert all(taint in node["spec"]["taints"] for node in system)
     apps = next(node for node in nodes if node["metadata"]["labels"]["agentpool"] == "apps")
     assert apps["metadata"]["labels"]["tier"] == "apps"
-    assert apps["status"]["capacity"] | {"cpu": "2", "memory": "8192Mi"} == apps["status"]["capacity"]
+    assert apps["status"]["capacity"] | {"cpu": "2", "memory": "8Gi"} == apps["status"]["capacity"]
     assert apps["status"]["allocatable"]["cpu"] == "1900m"
     assert apps["status"]["nodeInfo"]["kubeletVersion"] == "v1.35.4"
 
