@@ -158,7 +158,7 @@ changed:
   type: bool
 resources:
   description: Live state by id as the documents write it, after the run; in check mode before it. Secrets are replaced.
-  returned: always
+  returned: success
   type: dict
   sample:
     /subscriptions/10000000-0000-4000-8000-000000000002/resourceGroups/rg-demo:
@@ -166,7 +166,7 @@ resources:
       location: francecentral
       properties: {provisioningState: Succeeded}
 findings:
-  description: Every place that is not equal, sorted.
+  description: Every place that is not equal, sorted. When the task fails, only errors and what a service did not take.
   returned: always
   type: list
   elements: dict
@@ -202,7 +202,7 @@ summary:
   sample: {equal: 61, drift: 1, missing: 0, unexpected: 0, not_verifiable: 0, error: 0}
 plan:
   description: Ordered actions.
-  returned: always
+  returned: success
   type: list
   elements: dict
   sample:
@@ -316,7 +316,10 @@ def main() -> t.NoReturn:
     for warning in report.warnings:
         module.warn(warning)
     if report.error:
-        module.fail_json(msg=report.error, **report.result)
+        # Ansible prints all of a failed result: what went wrong must not drown in what went well.
+        lean = {key: value for key, value in report.result.items() if key not in ("resources", "plan", "diff")}
+        lean["findings"] = [finding for finding in lean["findings"] if not finding["action"]]
+        module.fail_json(msg=report.error, **lean)
     module.exit_json(**report.result)
     raise AssertionError("exit_json does not return")
 

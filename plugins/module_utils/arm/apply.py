@@ -232,7 +232,11 @@ class Applier:
         self._reader.forget(step.key)
 
     def _register(self, step: Step, document: Document, deadline: float) -> None:
-        self._client.post(f"{document.id.text}/register", document.api_version, doing="register")
+        try:
+            self._client.post(f"{document.id.text}/register", document.api_version, doing="register")
+        except ArmError as exc:
+            exc.where = document.id.text
+            raise
         attempt = 0
         while True:
             body = self._reader.refresh(document)
