@@ -12,14 +12,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.lab.azure import cluster_routes, control, entra, keyvault, metadata, traffic
 from tests.lab.azure.arm import Arm
+from tests.lab.azure.arm_id import ARM_ROOTS, ArmId
 from tests.lab.azure.authorization import ASSIGNMENT_TYPE, OWNER
-from tests.lab.azure.arm_id import ArmId
 from tests.lab.azure.engine import Engine
 from tests.lab.azure.faults import Faults
 from tests.lab.azure.operations import timestamp
@@ -29,8 +29,6 @@ from tests.lab.azure.store import Resource, Store
 from tests.lab.azure.tokens import Tokens
 from tests.lab.azure.typedata import TYPES_DIRECTORY, load, standard_types
 from tests.lab.cluster.manager import ClusterManager, NullClusterManager
-
-METHODS = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS"]
 
 
 class Simulator:
@@ -43,7 +41,9 @@ class Simulator:
         self.tokens = Tokens(self.store, settings)
         self.faults = Faults(self.store)
         types = load(TYPES_DIRECTORY, without=settings.without_rules) if settings.without_rules else standard_types()
-        self.engine = Engine(store=self.store, settings=settings, types=types, directory=self.directory, clusters=clusters)
+        self.engine = Engine(
+            store=self.store, settings=settings, types=types, directory=self.directory, clusters=clusters
+        )
         self.arm = Arm(self.engine, self.tokens, self.faults)
         self.entra = entra.Entra(self.store, settings, self.directory, self.tokens)
         self.vaults = keyvault.KeyVault(self.engine, self.tokens)
@@ -83,6 +83,21 @@ class Simulator:
             await self.engine.clusters.delete(cluster.id.text)
 
 
+class _ArmPaths:
+    """Sends `/subscriptions/…` and the like to ARM; unlike other routes they match in any case."""
+
+    def __init__(self, app: ASGIApp, arm: Arm) -> None:
+        self._app = app
+        self._arm = arm
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].split("/", 2)[1].lower() in ARM_ROOTS:
+            response = await self._arm(Request(scope, receive))
+            await response(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
 def cluster_manager(settings: Settings) -> ClusterManager:
     """The manager that the settings name (``module:callable``, called with the home directory), else one that runs nothing."""
     if not settings.cluster_manager:
@@ -109,19 +124,17 @@ def create_app(settings: Settings | None = None, *, clusters: ClusterManager | N
             *metadata.routes(chosen),
             *control.routes(simulator),
             *cluster_routes.routes(simulator),
-            Route("/subscriptions", simulator.arm.__call__, methods=METHODS),
-            Route("/subscriptions/{rest:path}", simulator.arm.__call__, methods=METHODS),
-            Route("/providers/{rest:path}", simulator.arm.__call__, methods=METHODS),
-            Route("/tenants", simulator.arm.__call__, methods=METHODS),
             *simulator.entra.routes(),
         ],
         lifespan=lifespan,
         exception_handlers={404: _not_found},
     )
     app.state.simulator = simulator
-    hosts = keyvault.ByHost(app, simulator.vaults)
+    hosts = keyvault.ByHost(_ArmPaths(app, simulator.arm), simulator.vaults)
     return traffic.Traffic(hosts, simulator)
 
 
 async def _not_found(request: Any, exc: Exception) -> JSONResponse:
-    return JSONResponse({"error": {"code": "NotFound", "message": f"There is nothing at '{request.url.path}'."}}, status_code=404)
+    return JSONResponse(
+        {"error": {"code": "NotFound", "message": f"There is nothing at '{request.url.path}'."}}, status_code=404
+    )

@@ -58,7 +58,11 @@ class Arm:
     async def __call__(self, request: HttpRequest) -> Response:
         """Answer one request."""
         correlation = request.headers.get("x-ms-correlation-request-id", str(uuid.uuid4()))
-        headers = {"x-ms-request-id": str(uuid.uuid4()), "x-ms-correlation-request-id": correlation, "Cache-Control": "no-cache"}
+        headers = {
+            "x-ms-request-id": str(uuid.uuid4()),
+            "x-ms-correlation-request-id": correlation,
+            "Cache-Control": "no-cache",
+        }
         try:
             answer = await self._answer(request)
         except ArmError as error:
@@ -78,8 +82,15 @@ class Arm:
             try:
                 body = json.loads(raw)
             except ValueError as exc:
-                raise ArmError(400, "InvalidRequestContent", f"The request content was invalid and could not be deserialized: '{exc}'.") from exc
-        params = {name.lower() if name.lower() == "api-version" else name: value for name, value in request.query_params.items()}
+                raise ArmError(
+                    400,
+                    "InvalidRequestContent",
+                    f"The request content was invalid and could not be deserialized: '{exc}'.",
+                ) from exc
+        params = {
+            name.lower() if name.lower() == "api-version" else name: value
+            for name, value in request.query_params.items()
+        }
         path = ArmId.parse(urllib.parse.unquote(request.url.path))
         return await self.dispatch(
             Call(method=request.method, path=path, params=params, headers=request.headers, body=body, caller=caller)
@@ -96,17 +107,26 @@ class Arm:
         try:
             return Caller.from_claims(self._tokens.check(token.strip(), settings.base_url, *ARM_AUDIENCES))
         except TokenError as exc:
-            raise ArmError(401, exc.code, exc.message, headers={"WWW-Authenticate": challenge.format(exc.message.replace('"', "'"))}) from exc
+            raise ArmError(
+                401,
+                exc.code,
+                exc.message,
+                headers={"WWW-Authenticate": challenge.format(exc.message.replace('"', "'"))},
+            ) from exc
 
     async def dispatch(self, call: Call) -> Answer:
         """Find what a path means."""
         if not call.api_version:
             raise ArmError(
-                400, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests."
+                400,
+                "MissingApiVersionParameter",
+                "The api-version query parameter (?api-version=) is required for all requests.",
             )
         if not _VERSION.fullmatch(call.api_version):
             raise ArmError(
-                400, "InvalidApiVersionParameter", f"The api-version '{call.api_version}' is invalid. It has to be of the form yyyy-MM-dd[-preview]."
+                400,
+                "InvalidApiVersionParameter",
+                f"The api-version '{call.api_version}' is invalid. It has to be of the form yyyy-MM-dd[-preview].",
             )
         found = providers.fixed(self._engine, call)
         if found is not None:
@@ -117,7 +137,7 @@ class Arm:
         answer = await self._provider_route(call)
         if answer is not None:
             return answer
-        if path.is_resource and self._engine.type_of(path.type) is not None or path.type == RESOURCE_GROUP_TYPE:
+        if (path.is_resource and self._engine.type_of(path.type) is not None) or path.type == RESOURCE_GROUP_TYPE:
             return await self._resource(call, path)
         if path.types and len(path.types) == len(path.names) + 1:
             return await self._collection_or_action(call)
@@ -154,19 +174,22 @@ class Arm:
         self._check_version(call, data)
         verb = "read" if call.method in ("GET", "HEAD") else "delete" if call.method == "DELETE" else "write"
         action = f"{_permission_type(data)}/{verb}"
-        scope = arm_id if verb != "write" or data.scope != "extension" else arm_id
-        self._engine.authorize(call.caller, action, scope)
+        self._engine.authorize(call.caller, action, arm_id)
         if call.method not in data.methods:
             if call.method == "POST":
                 raise ArmError(404, "ResourceNotFound", f"There is no action at '{arm_id.text}'.")
-            raise ArmError(405, "MethodNotAllowed", f"The resource type '{data.full_name}' does not support {call.method}.")
+            raise ArmError(
+                405, "MethodNotAllowed", f"The resource type '{data.full_name}' does not support {call.method}."
+            )
         if verb == "read":
             return self._read(call, data, arm_id)
         if arm_id.subscription and data.scope != "extension":
             self._engine.require_group(arm_id.scope if len(arm_id.types) else ArmId(()))
             self._engine.require_registration(arm_id.subscription, arm_id.namespace or "Microsoft.Resources")
         if call.method != "DELETE" and not isinstance(call.body, dict):
-            raise ArmError(400, "InvalidRequestContent", "The request content was invalid: the body must be a JSON object.")
+            raise ArmError(
+                400, "InvalidRequestContent", "The request content was invalid: the body must be a JSON object."
+            )
         fault = self._faults.take(call.method, call.path.text, "fail-operation")
         request = Request(
             id=arm_id,
@@ -193,7 +216,7 @@ class Arm:
 
     def _read(self, call: Call, data: TypeData, arm_id: ArmId) -> Answer:
         engine = self._engine
-        resource = engine.store.get(arm_id)
+        resource = engine.store.get(arm_id) or behaviour_of(data.key).unstored(arm_id)
         if resource is None:
             engine.require_parent(arm_id, "read")
             raise engine.not_found(arm_id)
@@ -230,11 +253,10 @@ class Arm:
         level = _level(scope)
         allowed = {"extension": ("extension",)}.get(data.scope, (level,))
         if not set(allowed) & data.lists:
-            raise ArmError(405, "MethodNotAllowed", f"The resource type '{data.full_name}' cannot be listed at '{scope.text}'.")
-        if level == "parent":
-            self._require_scope(scope)
-            found = engine.store.children(scope, data.key)
-        elif data.scope == "extension":
+            raise ArmError(
+                405, "MethodNotAllowed", f"The resource type '{data.full_name}' cannot be listed at '{scope.text}'."
+            )
+        if level == "parent" or data.scope == "extension":
             self._require_scope(scope)
             found = engine.store.children(scope, data.key)
         elif level == "resource_group":
@@ -243,7 +265,13 @@ class Arm:
         else:
             found = engine.store.find(data.key, subscription=scope.subscription)
         context = Listing(
-            engine=engine, id=scope, type=data, api_version=call.api_version, caller=call.caller, items=found, params=call.params
+            engine=engine,
+            id=scope,
+            type=data,
+            api_version=call.api_version,
+            caller=call.caller,
+            items=found,
+            params=call.params,
         )
         found = behaviour_of(data.key).list(context)
         return self._page(call, found, data.page_size)
@@ -254,7 +282,13 @@ class Arm:
         self._engine.authorize(call.caller, f"{_permission_type(data)}/{name}/read", parent)
         self._require_scope(parent)
         context = Listing(
-            engine=self._engine, id=parent, type=data, api_version=call.api_version, caller=call.caller, items=[], params=call.params
+            engine=self._engine,
+            id=parent,
+            type=data,
+            api_version=call.api_version,
+            caller=call.caller,
+            items=[],
+            params=call.params,
         )
         return self._page(call, getattr(behaviour_of(parent.type), method)(context), data.page_size)
 
@@ -263,7 +297,9 @@ class Arm:
             self._engine.require_parent(scope, "read")
             if not self._engine.store.exists(scope):
                 raise ArmError(
-                    404, "ParentResourceNotFound", f"Failed to perform 'read' on resource(s), because the parent resource '{scope.text}' could not be found."
+                    404,
+                    "ParentResourceNotFound",
+                    f"Failed to perform 'read' on resource(s), because the parent resource '{scope.text}' could not be found.",
                 )
         elif scope.resource_group:
             self._engine.require_group(scope)
@@ -272,7 +308,10 @@ class Arm:
         start = int(call.params.get("$skiptoken", "0") or 0)
         top = call.params.get("$top", "")
         size = min(size, int(top)) if top.isdigit() and int(top) else size
-        shown = [self._engine.show(resource, call.api_version, caller=call.caller) for resource in found[start : start + size]]
+        shown = [
+            self._engine.show(resource, call.api_version, caller=call.caller)
+            for resource in found[start : start + size]
+        ]
         body: dict[str, Any] = {"value": shown}
         if start + size < len(found) and not top:
             params = dict(call.params) | {"$skiptoken": str(start + size)}
@@ -287,7 +326,11 @@ class Arm:
         self._check_version(call, data)
         behaviour = behaviour_of(data.key)
         spec = behaviour.actions.get(name.lower())
-        permission = spec.permission if spec and spec.permission else f"{_permission_type(data)}/{spec.name if spec else name}/action"
+        permission = (
+            spec.permission
+            if spec and spec.permission
+            else f"{_permission_type(data)}/{spec.name if spec else name}/action"
+        )
         engine.authorize(call.caller, permission, arm_id)
         engine.require_registration(arm_id.subscription, arm_id.namespace)
         resource = engine.store.get(arm_id)
@@ -295,11 +338,20 @@ class Arm:
             engine.require_parent(arm_id, "action")
             raise engine.not_found(arm_id)
         if spec is None:
-            raise ArmError(404, "InvalidAction", f"The action '{name}' is not known for the resource type '{data.full_name}'.")
+            raise ArmError(
+                404, "InvalidAction", f"The action '{name}' is not known for the resource type '{data.full_name}'."
+            )
         engine.check_locks(resource.id, delete=False)
         context = Action(
-            engine=engine, id=resource.id, type=data, api_version=call.api_version, caller=call.caller, resource=resource,
-            body=call.body, params=call.params, name=name,
+            engine=engine,
+            id=resource.id,
+            type=data,
+            api_version=call.api_version,
+            caller=call.caller,
+            resource=resource,
+            body=call.body,
+            params=call.params,
+            name=name,
         )
         method = getattr(behaviour, spec.call)
         if inspect.iscoroutinefunction(method):
@@ -311,7 +363,13 @@ class Arm:
             return _answer_of(result)
         fault = self._faults.take(call.method, call.path.text, "fail-operation")
         request = Request(
-            id=resource.id, type=data, api_version=call.api_version, caller=call.caller, body={}, headers=call.headers, method="POST",
+            id=resource.id,
+            type=data,
+            api_version=call.api_version,
+            caller=call.caller,
+            body={},
+            headers=call.headers,
+            method="POST",
             fault={"code": fault.code, "message": fault.message} if fault else None,
         )
         return await self._started(engine.writer.act(request, resource, result), request)
@@ -378,7 +436,7 @@ def operation_answer(engine: Engine, operation_id: str, *, kind: str, url: str, 
     operation = engine.operations.get(operation_id)
     if operation is None:
         raise ArmError(404, "OperationNotFound", f"The operation '{operation_id}' could not be found.")
-    waiting = {"Retry-After": str(operation.retry_after)}
+    waiting = engine.retry_after(operation.retry_after)
     if kind.lower() != "operationresults":
         return Answer(status=200, body=operation.status_body(url), headers={} if operation.done else waiting)
     if not operation.done:

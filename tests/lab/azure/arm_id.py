@@ -8,6 +8,7 @@ from functools import cached_property
 RESOURCE_GROUP_TYPE = "microsoft.resources/resourcegroups"
 SUBSCRIPTION_TYPE = "microsoft.resources/subscriptions"
 TENANT_TYPE = "microsoft.resources/tenants"
+ARM_ROOTS = frozenset({"subscriptions", "providers", "tenants"})
 PROVIDER_TYPE = "microsoft.resources/providers"
 
 

@@ -34,7 +34,9 @@ class Caller:
     def from_claims(cls, claims: Mapping[str, Any]) -> Caller:
         """The caller of a checked token."""
         return cls(
-            object_id=str(claims["oid"]), client_id=str(claims.get("appid", "")), groups=tuple(claims.get("groups") or ())
+            object_id=str(claims["oid"]),
+            client_id=str(claims.get("appid", "")),
+            groups=tuple(claims.get("groups") or ()),
         )
 
     @property

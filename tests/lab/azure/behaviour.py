@@ -164,6 +164,10 @@ class Behaviour:
         """What a list shows."""
         return ctx.items
 
+    def unstored(self, arm_id: ArmId) -> Resource | None:
+        """A resource that exists without being stored (built-in ones), for GET."""
+        return None
+
     def delete_missing(self, ctx: Write) -> None:
         """Raise ArmError where deleting what is not there is an error (the data says 204 otherwise)."""
 
@@ -194,7 +198,9 @@ def behaviour(*full_types: str) -> Callable[[type[Behaviour]], type[Behaviour]]:
     return register
 
 
-def action[F: Callable[..., Any]](name: str, *, effect: str = "write", permission: str | None = None) -> Callable[[F], F]:
+def action[F: Callable[..., Any]](
+    name: str, *, effect: str = "write", permission: str | None = None
+) -> Callable[[F], F]:
     """Method decorator: answers POST …/`name`. `effect` is read, list (counted as list action) or write.
 
     `permission` is the action that is authorized (default ``<type>/<name>/action``).

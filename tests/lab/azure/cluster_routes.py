@@ -82,7 +82,10 @@ def decide(authorization: Authorization, cluster: ArmId, spec: dict[str, Any]) -
     for scope in scopes:
         if authorization.allowed(caller, action, scope, data=True):
             return True, f"a role assignment allows {action}"
-    return False, f"User does not have access to the resource in Azure. Update role assignment to allow access ({action})."
+    return (
+        False,
+        f"User does not have access to the resource in Azure. Update role assignment to allow access ({action}).",
+    )
 
 
 def data_action(spec: dict[str, Any]) -> str:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tests.lab.azure.app import Simulator
 
 
+_CHANGEABLE = ("latency_ms", "time_scale", "retry_after", "token_seconds")
+
+
 def routes(simulator: Simulator) -> list[Route]:
     """All control routes."""
     control = Control(simulator)
@@ -117,7 +120,11 @@ class Control:
             secret = raw.pop("secret", "")
             try:
                 principal = Principal(
-                    **{**raw, "groups": tuple(raw.get("groups", ())), "secret_hash": hash_secret(secret) if secret else ""}
+                    **{
+                        **raw,
+                        "groups": tuple(raw.get("groups", ())),
+                        "secret_hash": hash_secret(secret) if secret else "",
+                    }
                 )
             except TypeError as exc:
                 return _problem(400, str(exc))
@@ -153,18 +160,18 @@ class Control:
         return Response(status_code=204)
 
     async def settings(self, request: Request) -> Response:
-        """Read or change latency and the speed of operations: ``{"latency_ms": n, "time_scale": x, "token_seconds": n}``."""
+        """Read or change latency and the speed of operations: ``{"latency_ms", "time_scale", "retry_after", "token_seconds"}``."""
         refused = self._refused(request)
         if refused is not None:
             return refused
         if request.method == "POST":
             raw = await _json(request)
-            allowed = {name: raw[name] for name in ("latency_ms", "time_scale", "token_seconds") if name in raw}
+            allowed = {name: raw[name] for name in _CHANGEABLE if name in raw}
             for name, value in allowed.items():
                 # Settings are frozen for everybody else; the running simulator shares this one object.
                 object.__setattr__(self._simulator.settings, name, value)
         current = self._simulator.settings
-        return JSONResponse({"latency_ms": current.latency_ms, "time_scale": current.time_scale, "token_seconds": current.token_seconds})
+        return JSONResponse({name: getattr(current, name) for name in _CHANGEABLE})
 
     async def resources(self, request: Request) -> Response:
         """Ids of everything stored, for tests and the final summary."""

@@ -22,7 +22,9 @@ from tests.lab.azure.store import Resource, Store
 from tests.lab.azure.typedata import Rule, TypeData
 from tests.lab.cluster.manager import ClusterManager
 
-ALWAYS_REGISTERED = frozenset({"microsoft.resources", "microsoft.authorization", "microsoft.features", "microsoft.consumption"})
+ALWAYS_REGISTERED = frozenset(
+    {"microsoft.resources", "microsoft.authorization", "microsoft.features", "microsoft.consumption"}
+)
 REGISTRATION = "registration"
 SEQUENCE = "sequence"
 
@@ -42,7 +44,13 @@ class Engine:
     """All that the routes, hooks and operations work with."""
 
     def __init__(
-        self, *, store: Store, settings: Settings, types: Mapping[str, TypeData], directory: Directory, clusters: ClusterManager
+        self,
+        *,
+        store: Store,
+        settings: Settings,
+        types: Mapping[str, TypeData],
+        directory: Directory,
+        clusters: ClusterManager,
     ) -> None:
         from tests.lab.azure.writes import Writer  # noqa: PLC0415 - writes needs the engine's type
 
@@ -69,7 +77,7 @@ class Engine:
     def namespaces(self) -> dict[str, str]:
         """Known provider namespaces, lower case to their spelling."""
         known = {found.namespace.lower(): found.namespace for found in self.types.values()}
-        return {"microsoft.compute": "Microsoft.Compute", **known}
+        return {"microsoft.compute": "Microsoft.Compute", "microsoft.policyinsights": "Microsoft.PolicyInsights", **known}
 
     def registration(self, subscription: str, namespace: str) -> str:
         """NotRegistered, Registering or Registered."""
@@ -153,6 +161,9 @@ class Engine:
     def require_parent(self, arm_id: ArmId, verb: str) -> Resource | None:
         """The parent resource of a child or the target of an extension; 404 when it is not there."""
         parent = arm_id.parent
+        while len(arm_id.types) == 1 and len(parent.types) > 1 and self.type_of(parent.type) is None:
+            # Assignments may name what is no ARM resource: a secret of a vault, a namespace of a cluster.
+            parent = parent.parent
         if not parent.is_resource:
             self.require_group(parent, writing=verb == "write")
             return None
@@ -173,7 +184,12 @@ class Engine:
         if arm_id.type == RESOURCE_GROUP_TYPE:
             return ArmError(404, "ResourceGroupNotFound", f"Resource group '{arm_id.name}' could not be found.")
         data = self.type_of(arm_id.type)
-        label = "/".join([data.namespace if data else arm_id.namespace, *(part for pair in zip(arm_id.types, arm_id.names, strict=True) for part in pair)])
+        label = "/".join(
+            [
+                data.namespace if data else arm_id.namespace,
+                *(part for pair in zip(arm_id.types, arm_id.names, strict=True) for part in pair),
+            ]
+        )
         where = f" under resource group '{arm_id.resource_group}'" if arm_id.resource_group else ""
         return ArmError(
             404,
@@ -184,7 +200,7 @@ class Engine:
     def show(self, resource: Resource, api_version: str, *, caller: Caller | None = None) -> dict[str, Any]:
         """The resource as GET answers it."""
         data = self.types[resource.type]
-        out: dict[str, Any] = {"id": resource.id.text, "name": resource.id.name, "type": full_type(data)}
+        out: dict[str, Any] = {"id": spelled(resource.id, data.group_segment), "name": resource.id.name, "type": full_type(data)}
         out |= rules.shown(data.rules, resource.body, api_version)
         if data.location == "inherited":
             parent = self.store.get(resource.id.parent)
@@ -192,7 +208,9 @@ class Engine:
                 out["location"] = parent.body.get("location")
         self._show_children(resource, data, out, api_version)
         self._show_referrers(resource, out)
-        context = Read(engine=self, id=resource.id, type=data, api_version=api_version, caller=caller, body=out, resource=resource)
+        context = Read(
+            engine=self, id=resource.id, type=data, api_version=api_version, caller=caller, body=out, resource=resource
+        )
         behaviour_of(resource.type).show(context)
         return context.body
 
@@ -267,11 +285,23 @@ class Engine:
             return f"10.255.{number // 250 % 256}.{number % 250 + 4}"
         return paths.MISSING
 
+    def retry_after(self, seconds: float) -> dict[str, str]:
+        """The header that says when to ask again: what the type's data says, else what the settings say."""
+        wait = seconds or self.settings.retry_after
+        return {"Retry-After": str(round(wait))} if wait >= 1 else {"x-ms-retry-after-ms": str(round(wait * 1000))}
+
     def next_number(self, name: str) -> int:
         """1, 2, 3 … by name."""
         raw = self.store.record(SEQUENCE, name) or {"last": 0}
         self.store.put_record(SEQUENCE, name, {"last": raw["last"] + 1})
         return int(raw["last"]) + 1
+
+
+def spelled(arm_id: ArmId, group_segment: str) -> str:
+    """The id with the word for resource groups as the type's service writes it."""
+    if len(arm_id.segments) < 4 or arm_id.segments[2].lower() != "resourcegroups":  # noqa: PLR2004 - /subscriptions/S/resourceGroups/G
+        return arm_id.text
+    return ArmId((*arm_id.segments[:2], group_segment, *arm_id.segments[3:])).text
 
 
 def full_type(data: TypeData) -> str:

@@ -109,7 +109,11 @@ class Entra:
                 "response_modes_supported": ["query", "fragment", "form_post"],
                 "subject_types_supported": ["pairwise"],
                 "id_token_signing_alg_values_supported": ["RS256"],
-                "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
+                "token_endpoint_auth_methods_supported": [
+                    "client_secret_post",
+                    "private_key_jwt",
+                    "client_secret_basic",
+                ],
                 "claims_supported": ["sub", "iss", "aud", "exp", "iat", "oid", "tid", "groups"],
                 "scopes_supported": ["openid"],
                 "tenant_region_scope": "EU",
@@ -130,7 +134,9 @@ class Entra:
         return await self._token(request, by_scope=True)
 
     async def _token(self, request: Request, *, by_scope: bool) -> Response:
-        form = {key: values[0] for key, values in parse_qs((await request.body()).decode(), keep_blank_values=True).items()}
+        form = {
+            key: values[0] for key, values in parse_qs((await request.body()).decode(), keep_blank_values=True).items()
+        }
         try:
             if not self._known(request.path_params["tenant"]):
                 tenant = request.path_params["tenant"]
@@ -147,7 +153,9 @@ class Entra:
     def _grant(self, form: dict[str, str], authorization: str, *, by_scope: bool) -> dict[str, Any]:
         if form.get("grant_type") != "client_credentials":
             raise EntraError(
-                "unsupported_grant_type", 70003, f"The app requested an unsupported grant type '{form.get('grant_type', '')}'."
+                "unsupported_grant_type",
+                70003,
+                f"The app requested an unsupported grant type '{form.get('grant_type', '')}'.",
             )
         if authorization.lower().startswith("basic "):
             try:
@@ -157,7 +165,9 @@ class Entra:
             form = {"client_id": user, "client_secret": password, **form}
         client_id = form.get("client_id", "")
         if not client_id:
-            raise EntraError("invalid_request", 900144, "The request body must contain the following parameter: 'client_id'.")
+            raise EntraError(
+                "invalid_request", 900144, "The request body must contain the following parameter: 'client_id'."
+            )
         principal = self._directory.by_client_id(client_id)
         if principal is None:
             raise EntraError(
@@ -170,7 +180,12 @@ class Entra:
         audience, resource = self._audience(form, by_scope=by_scope)
         self._authenticate(principal, form)
         token, seconds = self._tokens.issue(principal, audience)
-        answer: dict[str, Any] = {"token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds, "access_token": token}
+        answer: dict[str, Any] = {
+            "token_type": "Bearer",
+            "expires_in": seconds,
+            "ext_expires_in": seconds,
+            "access_token": token,
+        }
         if not by_scope:
             claims = jwt.decode(token, options={"verify_signature": False})
             answer |= {
@@ -186,7 +201,9 @@ class Entra:
         name = "scope" if by_scope else "resource"
         asked = form.get(name, "")
         if not asked:
-            raise EntraError("invalid_request", 900144, f"The request body must contain the following parameter: '{name}'.")
+            raise EntraError(
+                "invalid_request", 900144, f"The request body must contain the following parameter: '{name}'."
+            )
         resource = asked
         if by_scope:
             scopes = [scope for scope in asked.split() if scope not in ("openid", "profile", "offline_access")]
@@ -209,7 +226,9 @@ class Entra:
     def _authenticate(self, principal: Principal, form: dict[str, str]) -> None:
         if "client_assertion" in form:
             if form.get("client_assertion_type") != ASSERTION_TYPE:
-                raise EntraError("invalid_request", 900144, "The request body must contain the parameter 'client_assertion_type'.")
+                raise EntraError(
+                    "invalid_request", 900144, "The request body must contain the parameter 'client_assertion_type'."
+                )
             self._check_assertion(principal, form["client_assertion"])
             return
         secret = form.get("client_secret", "")
@@ -258,14 +277,19 @@ class Entra:
             raise _no_match(700212, "audience", ", ".join(audiences))
         key = self._issuer_key(issuer, header.get("kid"))
         try:
-            jwt.decode(assertion, key, algorithms=["RS256", "ES256"], options={"verify_aud": False, "require": ["exp", "iat"]})
+            jwt.decode(
+                assertion, key, algorithms=["RS256", "ES256"], options={"verify_aud": False, "require": ["exp", "iat"]}
+            )
         except (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError) as exc:
             raise EntraError(
                 "invalid_client", 700024, "Client assertion is not within its valid time range.", status=401
             ) from exc
         except jwt.PyJWTError as exc:
             raise EntraError(
-                "invalid_client", 700027, f"The certificate with identifier used to sign the client assertion is not registered: {exc}.", status=401
+                "invalid_client",
+                700027,
+                f"The certificate with identifier used to sign the client assertion is not registered: {exc}.",
+                status=401,
             ) from exc
 
     def _federated_credentials(self, principal: Principal) -> list[dict[str, Any]]:

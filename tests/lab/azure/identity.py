@@ -29,12 +29,20 @@ def apply_identity(engine: Engine, arm_id: ArmId, asked: Any, stored: dict[str, 
     """What the service stores for an identity that was asked for; raises ArmError."""
     kind = _SPELLINGS.get(str(asked.get("type", "")).replace(" ", "").lower()) if isinstance(asked, dict) else None
     if kind is None:
-        raise ArmError(400, "InvalidIdentityType", f"The identity type of '{arm_id.text}' is not one of {', '.join(_SPELLINGS.values())}.")
+        raise ArmError(
+            400,
+            "InvalidIdentityType",
+            f"The identity type of '{arm_id.text}' is not one of {', '.join(_SPELLINGS.values())}.",
+        )
     out: dict[str, Any] = {"type": kind}
     if "SystemAssigned" in kind:
         principal_id = (stored or {}).get("principalId") or str(uuid.uuid4())
         principal = Principal(
-            object_id=principal_id, client_id=str(uuid.uuid4()), kind="ManagedIdentity", name=arm_id.name, resource=arm_id.text
+            object_id=principal_id,
+            client_id=str(uuid.uuid4()),
+            kind="ManagedIdentity",
+            name=arm_id.name,
+            resource=arm_id.text,
         )
         if engine.directory.by_object_id(principal_id) is None:
             engine.directory.save(principal)
@@ -42,10 +50,14 @@ def apply_identity(engine: Engine, arm_id: ArmId, asked: Any, stored: dict[str, 
     elif stored and stored.get("principalId"):
         engine.directory.delete(stored["principalId"])
     if "UserAssigned" in kind:
-        named = {name: value for name, value in (asked.get("userAssignedIdentities") or {}).items() if value is not None}
+        named = {
+            name: value for name, value in (asked.get("userAssignedIdentities") or {}).items() if value is not None
+        }
         if not named and not (stored or {}).get("userAssignedIdentities"):
             raise ArmError(
-                400, "InvalidUserAssignedIdentities", "The user assigned identities must not be null or empty when the identity type is 'UserAssigned'."
+                400,
+                "InvalidUserAssignedIdentities",
+                "The user assigned identities must not be null or empty when the identity type is 'UserAssigned'.",
             )
         out["userAssignedIdentities"] = {name: _user_assigned(engine, arm_id, name) for name in named}
     return out

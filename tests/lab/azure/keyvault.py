@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 VAULT_TYPE = "microsoft.keyvault/vaults"
 API_VERSIONS = ("7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "2025-07-01")
-SECRET = "vault-secret"  # noqa: S105 - kinds of records
+SECRET = "vault-secret"
 DELETED = "vault-deleted"
 _NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
 _DATA = "Microsoft.KeyVault/vaults/secrets"
@@ -39,7 +39,9 @@ MAX_BYTES = 25_600
 class VaultError(Exception):
     """A refusal in Key Vault's shape."""
 
-    def __init__(self, status: int, code: str, message: str, *, inner: str = "", headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, *, inner: str = "", headers: dict[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.status, self.code, self.message, self.inner, self.headers = status, code, message, inner, headers or {}
 
@@ -101,21 +103,33 @@ class KeyVault:
 
     async def answer(self, request: Request, number: int) -> Response:
         """Answer one request to vault `number`."""
-        headers = {"x-ms-request-id": str(uuid.uuid4()), "x-ms-keyvault-service-version": "1.9.0.0", "Cache-Control": "no-cache"}
+        headers = {
+            "x-ms-request-id": str(uuid.uuid4()),
+            "x-ms-keyvault-service-version": "1.9.0.0",
+            "Cache-Control": "no-cache",
+        }
         try:
             call = await self._call(request, number)
             with self._store.transaction():
                 status, body = self._dispatch(call)
         except VaultError as error:
             return JSONResponse(error.body(), status_code=error.status, headers=headers | error.headers)
-        return JSONResponse(body, status_code=status, headers=headers) if body is not None else Response(status_code=status, headers=headers)
+        return (
+            JSONResponse(body, status_code=status, headers=headers)
+            if body is not None
+            else Response(status_code=status, headers=headers)
+        )
 
     async def _call(self, request: Request, number: int) -> Call:
         vault = self._vault(number)
         caller = self._authenticate(request.headers.get("authorization", ""))
         version = request.query_params.get("api-version", "")
         if version not in API_VERSIONS:
-            raise VaultError(400, "BadParameter", f"The specified version ({version}) is not recognized. Consider using the latest supported version ({API_VERSIONS[-1]}).")
+            raise VaultError(
+                400,
+                "BadParameter",
+                f"The specified version ({version}) is not recognized. Consider using the latest supported version ({API_VERSIONS[-1]}).",
+            )
         raw = await request.body()
         try:
             body = json.loads(raw) if raw.strip() else {}
@@ -123,7 +137,16 @@ class KeyVault:
             raise VaultError(400, "BadParameter", f"The request body is not JSON: {exc}") from exc
         base = str(vault.body["properties"]["vaultUri"]).rstrip("/")
         parts = tuple(part for part in request.url.path.split("/") if part)
-        return Call(vault, base, caller, version, request.method, parts, request.query_params, body if isinstance(body, dict) else {})
+        return Call(
+            vault,
+            base,
+            caller,
+            version,
+            request.method,
+            parts,
+            request.query_params,
+            body if isinstance(body, dict) else {},
+        )
 
     def _vault(self, number: int) -> Resource:
         for vault in self._store.find(VAULT_TYPE):
@@ -137,12 +160,19 @@ class KeyVault:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise VaultError(
-                401, "Unauthorized", "AKV10000: Request is missing a Bearer or PoP token.", headers={"WWW-Authenticate": challenge}
+                401,
+                "Unauthorized",
+                "AKV10000: Request is missing a Bearer or PoP token.",
+                headers={"WWW-Authenticate": challenge},
             )
         try:
             return Caller.from_claims(self._tokens.check(token.strip(), VAULT_AUDIENCE))
         except TokenError as exc:
-            text = f"AKV10022: Invalid audience. {exc.message}" if "Audience" in exc.code else f"AKV10032: Invalid token. {exc.message}"
+            text = (
+                f"AKV10022: Invalid audience. {exc.message}"
+                if "Audience" in exc.code
+                else f"AKV10032: Invalid token. {exc.message}"
+            )
             raise VaultError(401, "Unauthorized", text, headers={"WWW-Authenticate": challenge}) from exc
 
     # --- permission
@@ -211,7 +241,11 @@ class KeyVault:
     def _load(self, call: Call, name: str) -> dict[str, Any]:
         found = self._store.record(SECRET, self._key(call, name))
         if found is None:
-            raise VaultError(404, "SecretNotFound", f"A secret with (name/id) {name} was not found in this key vault. If you recently deleted this secret you may be able to recover it using the correct recovery command. For help resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125182")
+            raise VaultError(
+                404,
+                "SecretNotFound",
+                f"A secret with (name/id) {name} was not found in this key vault. If you recently deleted this secret you may be able to recover it using the correct recovery command. For help resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125182",
+            )
         return found
 
     def _set(self, call: Call, name: str) -> tuple[int, Any]:
@@ -220,7 +254,10 @@ class KeyVault:
             raise VaultError(400, "BadParameter", f"The request URI contains an invalid name: {name}")
         if self._store.record(DELETED, self._key(call, name)) is not None:
             raise VaultError(
-                409, "Conflict", f"Secret {name} is currently in a deleted but recoverable state, and its name cannot be reused; in this state, the secret can only be recovered or purged.", inner="ObjectIsDeletedButRecoverable"
+                409,
+                "Conflict",
+                f"Secret {name} is currently in a deleted but recoverable state, and its name cannot be reused; in this state, the secret can only be recovered or purged.",
+                inner="ObjectIsDeletedButRecoverable",
             )
         value = call.body.get("value")
         if not isinstance(value, str):
@@ -229,7 +266,13 @@ class KeyVault:
             raise VaultError(400, "BadParameter", f"Secret value is larger than {MAX_BYTES} bytes.")
         record = self._store.record(SECRET, self._key(call, name)) or {"name": name, "versions": []}
         now = int(time.time())
-        version: dict[str, Any] = {"version": uuid.uuid4().hex, "value": value, "created": now, "updated": now, "enabled": True}
+        version: dict[str, Any] = {
+            "version": uuid.uuid4().hex,
+            "value": value,
+            "created": now,
+            "updated": now,
+            "enabled": True,
+        }
         _apply(version, call.body)
         record["versions"].append(version)
         self._store.put_record(SECRET, self._key(call, name), record)
@@ -242,7 +285,9 @@ class KeyVault:
         for found in record["versions"]:
             if found["version"] == version.lower():
                 return record, found
-        raise VaultError(404, "SecretNotFound", f"A secret with (name/id) {name}/{version} was not found in this key vault.")
+        raise VaultError(
+            404, "SecretNotFound", f"A secret with (name/id) {name}/{version} was not found in this key vault."
+        )
 
     def _get(self, call: Call, name: str, version: str) -> tuple[int, Any]:
         self._require(call, "getSecret/action", secret=name, policy="get")
@@ -250,13 +295,17 @@ class KeyVault:
         # A secret outside of nbf/exp can still be read; only a disabled one cannot:
         # https://learn.microsoft.com/azure/key-vault/secrets/about-secrets#secret-attributes
         if not found["enabled"]:
-            raise VaultError(403, "Forbidden", "Operation get is not allowed on a disabled secret.", inner="SecretDisabled")
+            raise VaultError(
+                403, "Forbidden", "Operation get is not allowed on a disabled secret.", inner="SecretDisabled"
+            )
         return 200, self._bundle(call, record["name"], found)
 
     def _versions(self, call: Call, name: str) -> tuple[int, Any]:
         self._require(call, "readMetadata/action", secret=name, policy="list")
         record = self._load(call, name)
-        return self._page(call, [self._item(call, record["name"], found, versioned=True) for found in record["versions"]])
+        return self._page(
+            call, [self._item(call, record["name"], found, versioned=True) for found in record["versions"]]
+        )
 
     def _list(self, call: Call) -> tuple[int, Any]:
         self._require(call, "readMetadata/action", policy="list")
@@ -310,7 +359,12 @@ class KeyVault:
         self._require(call, "purge/action", secret=name, policy="purge")
         self._load_deleted(call, name)
         if call.vault.body["properties"].get("enablePurgeProtection"):
-            raise VaultError(403, "Forbidden", f"Operation \"purge\" is not allowed because purge protection is enabled for this vault. Key Vault service will automatically purge it after the retention period has passed.\r\nVault: {call.vault.id.name}", inner="ForbiddenByPolicy")
+            raise VaultError(
+                403,
+                "Forbidden",
+                f'Operation "purge" is not allowed because purge protection is enabled for this vault. Key Vault service will automatically purge it after the retention period has passed.\r\nVault: {call.vault.id.name}',
+                inner="ForbiddenByPolicy",
+            )
         self._store.delete_record(DELETED, self._key(call, name))
         return 204, None
 
@@ -334,7 +388,12 @@ class KeyVault:
         out: dict[str, Any] = {"enabled": found["enabled"]}
         out |= {name: found[name] for name in ("nbf", "exp") if found.get(name) is not None}
         level = "Recoverable" if call.vault.body["properties"].get("enablePurgeProtection") else "Recoverable+Purgeable"
-        return out | {"created": found["created"], "updated": found["updated"], "recoveryLevel": level, "recoverableDays": self._retention(call)}
+        return out | {
+            "created": found["created"],
+            "updated": found["updated"],
+            "recoveryLevel": level,
+            "recoverableDays": self._retention(call),
+        }
 
     def _item(self, call: Call, name: str, found: dict[str, Any], *, versioned: bool = False) -> dict[str, Any]:
         tail = f"/{found['version']}" if versioned else ""

@@ -33,7 +33,9 @@ def routes(settings: Settings) -> list[Route]:
         if version in _ONE:
             return JSONResponse(_cloud(settings))
         error = ArmError(
-            400, "InvalidApiVersionParameter", f"The api-version '{version}' is invalid. The supported versions are '{','.join(_FLAT + _LIST + _ONE)}'."
+            400,
+            "InvalidApiVersionParameter",
+            f"The api-version '{version}' is invalid. The supported versions are '{','.join(_FLAT + _LIST + _ONE)}'.",
         )
         return JSONResponse(error.body(), status_code=error.status)
 
@@ -45,7 +47,10 @@ def _flat(settings: Settings) -> dict[str, Any]:
         "galleryEndpoint": settings.base_url,
         "graphEndpoint": "https://graph.windows.net/",
         "portalEndpoint": settings.base_url,
-        "authentication": {"loginEndpoint": f"{settings.base_url}/", "audiences": [settings.base_url, f"{settings.base_url}/"]},
+        "authentication": {
+            "loginEndpoint": f"{settings.base_url}/",
+            "audiences": [settings.base_url, f"{settings.base_url}/"],
+        },
     }
 
 

@@ -111,7 +111,9 @@ class Operations:
         if operation.done:
             self._store.delete_record(RUNNING, operation.id)
         else:
-            self._store.put_record(RUNNING, operation.id, {"lock": operation.lock, "resource": operation.resource.lower()})
+            self._store.put_record(
+                RUNNING, operation.id, {"lock": operation.lock, "resource": operation.resource.lower()}
+            )
 
     def drive(self, operation: Operation) -> asyncio.Task[None]:
         """Start (or find) the task that brings it to its end."""

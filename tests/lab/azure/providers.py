@@ -78,7 +78,11 @@ def _subscription(engine: Engine) -> dict[str, Any]:
         "displayName": "lab",
         "state": "Enabled",
         "authorizationSource": "RoleBased",
-        "subscriptionPolicies": {"locationPlacementId": "Public_2014-09-01", "quotaId": "EnterpriseAgreement_2014-09-01", "spendingLimit": "Off"},
+        "subscriptionPolicies": {
+            "locationPlacementId": "Public_2014-09-01",
+            "quotaId": "EnterpriseAgreement_2014-09-01",
+            "spendingLimit": "Off",
+        },
         "managedByTenants": [],
     }
 
@@ -104,13 +108,17 @@ def _provider(engine: Engine, call: Call, scope: ArmId, rest: tuple[str, ...]) -
         if call.method != "GET":
             return None
         engine.authorize(call.caller, "Microsoft.Resources/subscriptions/providers/read", scope)
-        return Answer(status=200, body={"value": [provider_body(engine, scope, name) for name in sorted(namespaces.values())]})
+        return Answer(
+            status=200, body={"value": [provider_body(engine, scope, name) for name in sorted(namespaces.values())]}
+        )
     spelled = namespaces.get(rest[1])
     if spelled is None:
         raise ArmError(404, "InvalidResourceNamespace", f"The resource namespace '{call.path.segments[3]}' is invalid.")
     if len(rest) == 2:
         if call.method != "GET":
-            raise ArmError(405, "MethodNotAllowed", f"{call.method} is not supported for providers; POST to its register action.")
+            raise ArmError(
+                405, "MethodNotAllowed", f"{call.method} is not supported for providers; POST to its register action."
+            )
         engine.authorize(call.caller, "Microsoft.Resources/subscriptions/providers/read", scope)
         return Answer(status=200, body=provider_body(engine, scope, spelled))
     if rest[2] not in ("register", "unregister"):
@@ -125,7 +133,9 @@ def _provider(engine: Engine, call: Call, scope: ArmId, rest: tuple[str, ...]) -
         used = [found for found in engine.store.below(scope) if found.id.namespace.lower() == spelled.lower()]
         if used:
             raise ArmError(
-                409, "SubscriptionResourceProviderInUse", f"The resource provider '{spelled}' has resources in the subscription, first '{used[0].id.text}'."
+                409,
+                "SubscriptionResourceProviderInUse",
+                f"The resource provider '{spelled}' has resources in the subscription, first '{used[0].id.text}'.",
             )
         engine.store.put_record(REGISTRATION, key, {"state": "NotRegistered", "due": 0})
     return Answer(status=200, body=provider_body(engine, scope, spelled))
@@ -140,7 +150,12 @@ def provider_body(engine: Engine, scope: ArmId, namespace: str) -> dict[str, Any
         "registrationPolicy": "RegistrationRequired",
         "registrationState": engine.registration(scope.subscription, namespace),
         "resourceTypes": [
-            {"resourceType": data.casing, "locations": list(data.locations), "apiVersions": list(reversed(data.api_versions))} for data in types
+            {
+                "resourceType": data.casing,
+                "locations": list(data.locations),
+                "apiVersions": list(reversed(data.api_versions)),
+            }
+            for data in types
         ],
     }
 
@@ -155,15 +170,29 @@ def _resources(engine: Engine, call: Call, scope: ArmId) -> Answer:
     value = []
     for resource in reversed(engine.store.below(scope)):
         data = engine.types.get(resource.type)
-        if data is None or resource.type == RESOURCE_GROUP_TYPE or "location" not in resource.body or len(resource.id.types) > 1:
+        if (
+            data is None
+            or resource.type == RESOURCE_GROUP_TYPE
+            or "location" not in resource.body
+            or len(resource.id.types) > 1
+        ):
             continue
         tags = resource.body.get("tags") or {}
         if "resourcetype" in wanted and wanted["resourcetype"].lower() != data.key:
             continue
-        if "tagname" in wanted and tags.get(wanted["tagname"]) != wanted.get("tagvalue", tags.get(wanted["tagname"], object())):
+        if "tagname" in wanted and tags.get(wanted["tagname"]) != wanted.get(
+            "tagvalue", tags.get(wanted["tagname"], object())
+        ):
             continue
         shown = {"id": resource.id.text, "name": resource.id.name, "type": full_type(data)}
-        value.append(shown | {key: resource.body[key] for key in ("location", "tags", "sku", "kind", "identity") if key in resource.body})
+        value.append(
+            shown
+            | {
+                key: resource.body[key]
+                for key in ("location", "tags", "sku", "kind", "identity")
+                if key in resource.body
+            }
+        )
     return Answer(status=200, body={"value": value})
 
 

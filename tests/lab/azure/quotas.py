@@ -34,7 +34,13 @@ class Quota:
 # Names: https://learn.microsoft.com/rest/api/virtualnetwork/usages/list and https://learn.microsoft.com/rest/api/compute/usage/list
 QUOTAS = (
     Quota("Microsoft.Network", "VirtualNetworks", "Virtual Networks", 1000, "microsoft.network/virtualnetworks"),
-    Quota("Microsoft.Network", "NetworkSecurityGroups", "Network Security Groups", 5000, "microsoft.network/networksecuritygroups"),
+    Quota(
+        "Microsoft.Network",
+        "NetworkSecurityGroups",
+        "Network Security Groups",
+        5000,
+        "microsoft.network/networksecuritygroups",
+    ),
     Quota("Microsoft.Network", "PublicIPAddresses", "Public IP Addresses", 1000, "microsoft.network/publicipaddresses"),
     Quota("Microsoft.Network", "RouteTables", "Route Tables", 200, "microsoft.network/routetables"),
     Quota("Microsoft.Network", "NatGateways", "Nat Gateways", 1000, "microsoft.network/natgateways"),

@@ -374,9 +374,7 @@ def _kind(rules: Iterable[Rule], *kinds: str) -> list[Rule]:
     return [rule for rule in rules if rule.kind in kinds]
 
 
-def _places(
-    rule: Rule, body: Any, facts: Facts, *, missing: bool = False
-) -> Iterator[tuple[Path, Concrete, Any]]:
+def _places(rule: Rule, body: Any, facts: Facts, *, missing: bool = False) -> Iterator[tuple[Path, Concrete, Any]]:
     for path in rule.paths:
         for concrete, value in paths.expand(body, path, missing=missing):
             if all(holds(condition, path, concrete, body, facts) for condition in rule.when):

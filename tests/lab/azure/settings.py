@@ -29,6 +29,7 @@ class Settings:
     slash. `vault_host` is a format for the host of vault N. `cluster_manager` names a callable ``module:name`` that gets
     the home directory and returns a ClusterManager; empty means NullClusterManager. `latency_ms` is added to every ARM
     and vault request. `time_scale` multiplies the duration of every long-running operation.
+    `retry_after` is what Retry-After says in seconds; less than a second is said by x-ms-retry-after-ms instead.
     `preregistered` lists provider namespaces registered from the start. `without_rules` switches rules of the type data
     off (``<type>#<rule id>``), for tests that must turn red.
     """
@@ -50,6 +51,7 @@ class Settings:
     cluster_manager: str = ""
     latency_ms: float = 0.0
     time_scale: float = 1.0
+    retry_after: float = 1.0
     token_seconds: int = 3599
     preregistered: tuple[str, ...] = ()
     without_rules: tuple[str, ...] = ()

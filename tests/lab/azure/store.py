@@ -213,7 +213,9 @@ class Store:
 
     def links_from(self, source: str) -> list[Link]:
         """References of one resource."""
-        rows = self._db.execute("SELECT source, target, type, rule, path FROM links WHERE source = ?", (source.lower(),))
+        rows = self._db.execute(
+            "SELECT source, target, type, rule, path FROM links WHERE source = ?", (source.lower(),)
+        )
         return [Link(*row) for row in rows]
 
     def referrers(self, target: ArmId | str) -> list[Resource]:
@@ -249,7 +251,8 @@ class Store:
     def count(self, part: str, effect: str, verb: str) -> None:
         """Count one request."""
         self._db.execute(
-            "INSERT INTO counters VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET number = number + 1", (part, effect, verb)
+            "INSERT INTO counters VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET number = number + 1",
+            (part, effect, verb),
         )
 
     def counts(self) -> list[tuple[str, str, str, int]]:

@@ -42,15 +42,22 @@ class Running:
         """Scope of the subscription."""
         return f"/subscriptions/{self.settings.subscription_id}"
 
+    def context(self) -> ssl.SSLContext:
+        """TLS settings that trust the simulator."""
+        return ssl.create_default_context(cafile=str(self.ca_file))
+
     def client(self, *, second: bool = False, token: str | None = None) -> httpx.Client:
         """An HTTP client of ARM with a token of the main (or the second, powerless) principal."""
-        context = ssl.create_default_context(cafile=str(self.ca_file))
         principal = self.settings.second_object_id if second else self.settings.object_id
         known = self.simulator.directory.by_object_id(principal)
         if token is None and known is not None:
             token, _ = self.simulator.tokens.issue(known, self.settings.base_url)
         return httpx.Client(
-            base_url=self.base_url, verify=context, trust_env=False, timeout=30, headers={"Authorization": f"Bearer {token}"}
+            base_url=self.base_url,
+            verify=self.context(),
+            trust_env=False,
+            timeout=30,
+            headers={"Authorization": f"Bearer {token}"},
         )
 
     def control(self, method: str, path: str, body: Any = None) -> Any:
@@ -62,8 +69,10 @@ class Running:
 
 
 @contextlib.contextmanager
-def serve(home: Path, *, clusters: ClusterManager | None = None, vault_addresses: int = 4, **settings: Any) -> Iterator[Running]:
-    """Run a simulator whose state is in `home`; `settings` are those of Settings (time_scale 0.1 unless given).
+def serve(
+    home: Path, *, clusters: ClusterManager | None = None, vault_addresses: int = 4, **settings: Any
+) -> Iterator[Running]:
+    """Run a simulator whose state is in `home`; `settings` are those of Settings (quick operations and registered providers unless given).
 
     REQUESTS_CA_BUNDLE and SSL_CERT_FILE point at its certificate authority meanwhile, for clients like azure-core's.
     """
@@ -76,7 +85,7 @@ def serve(home: Path, *, clusters: ClusterManager | None = None, vault_addresses
         chosen = Settings(
             home=home,
             base_url=f"https://127.0.0.1:{port}",
-            **({"time_scale": 0.1, "preregistered": ("*",)} | settings),
+            **({"time_scale": 0.1, "retry_after": 0.05, "preregistered": ("*",)} | settings),
         )
         chosen.save()
     hosts = ["127.0.0.1", *(f"127.10.0.{number}" for number in range(1, vault_addresses + 1))]
@@ -84,7 +93,11 @@ def serve(home: Path, *, clusters: ClusterManager | None = None, vault_addresses
     pair = authority.issue("simulator", common_name="lab", hosts=[*hosts, "localhost"])
     app = create_app(chosen, clusters=clusters)
     config = uvicorn.Config(
-        app, ssl_certfile=str(pair.certificate), ssl_keyfile=str(pair.key), log_level="warning", access_log=False,
+        app,
+        ssl_certfile=str(pair.certificate),
+        ssl_keyfile=str(pair.key),
+        log_level="warning",
+        access_log=False,
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
@@ -112,7 +125,8 @@ def serve(home: Path, *, clusters: ClusterManager | None = None, vault_addresses
 
 
 def _listen(address: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # With the protocol named, asyncio switches Nagle off; without, every answer would wait 40 ms for an ACK.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((address, port))
     listener.listen(128)

@@ -55,9 +55,7 @@ class Keys:
             raise TypeError(f"{name} is not an RSA key")
         self.private = private
         self.public = private.public_key()
-        der = self.public.public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        der = self.public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         self.key_id = base64.urlsafe_b64encode(hashlib.sha256(der).digest()[:20]).rstrip(b"=").decode()
 
     def jwks(self) -> dict[str, Any]:
@@ -122,7 +120,9 @@ class Tokens:
 
     def sign(self, claims: dict[str, Any]) -> str:
         """Sign any claims with the tenant's key."""
-        return jwt.encode(claims, self.keys.private, algorithm="RS256", headers={"kid": self.keys.key_id, "x5t": self.keys.key_id})
+        return jwt.encode(
+            claims, self.keys.private, algorithm="RS256", headers={"kid": self.keys.key_id, "x5t": self.keys.key_id}
+        )
 
     def check(self, token: str, *audiences: str) -> dict[str, Any]:
         """The claims of a valid token for one of `audiences`; raises TokenError."""
@@ -135,11 +135,11 @@ class Tokens:
                 options={"verify_aud": False, "require": ["exp", "iss", "aud", "oid"]},
             )
         except jwt.ExpiredSignatureError as exc:
-            raise TokenError("ExpiredAuthenticationToken", "The access token expiry UTC time is earlier than now.") from exc
-        except jwt.InvalidIssuerError as exc:
             raise TokenError(
-                "InvalidAuthenticationTokenTenant", "The access token is from the wrong issuer."
+                "ExpiredAuthenticationToken", "The access token expiry UTC time is earlier than now."
             ) from exc
+        except jwt.InvalidIssuerError as exc:
+            raise TokenError("InvalidAuthenticationTokenTenant", "The access token is from the wrong issuer.") from exc
         except jwt.PyJWTError as exc:
             raise TokenError("InvalidAuthenticationToken", f"The access token is invalid: {exc}.") from exc
         wanted = {audience.rstrip("/").lower() for audience in audiences}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tests.lab.azure.arm_id import ArmId
+from tests.lab.azure.arm_id import ARM_ROOTS, ArmId
 from tests.lab.azure.behaviour import behaviour_of
 from tests.lab.azure.faults import Fault
 
@@ -61,7 +61,7 @@ class Traffic:
             return "vault", "read" if method in _READS else "write"
         if path.startswith("/kubernetes/"):
             return "kubernetes", "access_review"
-        if path.startswith(("/subscriptions", "/providers", "/tenants")):
+        if path.split("/", 2)[1].lower() in ARM_ROOTS:
             return "arm", _arm_effect(method, path)
         if path.endswith("/token"):
             return "entra", "token"
@@ -90,7 +90,11 @@ def _host(scope: Scope) -> str:
 async def _answer(send: Send, fault: Fault) -> None:
     throttled = fault.fault == "throttle"
     status = 429 if throttled else fault.status
-    error = {"code": "TooManyRequests", "message": "The request is being throttled as the limit has been reached."} if throttled else {"code": fault.code, "message": fault.message}
+    error = (
+        {"code": "TooManyRequests", "message": "The request is being throttled as the limit has been reached."}
+        if throttled
+        else {"code": fault.code, "message": fault.message}
+    )
     body = json.dumps({"error": error}).encode()
     headers = [
         (b"content-type", b"application/json"),

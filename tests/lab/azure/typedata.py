@@ -63,9 +63,7 @@ KINDS: dict[str, tuple[frozenset[str], bool]] = {
     "keep_null": (frozenset(), True),
     "members": (frozenset({"names", "unknown"}), True),
     "value": (
-        frozenset(
-            {"type", "pattern", "min", "max", "min_length", "max_length", "min_items", "max_items", "format"}
-        ),
+        frozenset({"type", "pattern", "min", "max", "min_length", "max_length", "min_items", "max_items", "format"}),
         True,
     ),
     "enum": (frozenset({"values", "match", "open"}), True),
@@ -99,6 +97,8 @@ _TYPE_KEYS = frozenset(
         "put",
         "patch",
         "etag",
+        "etag_form",
+        "group_segment",
         "provisioning_state",
         "asynchronous",
         "put_status",
@@ -210,6 +210,8 @@ class TypeData:
     put: str
     patch: str
     etag: Path | None
+    etag_form: str
+    group_segment: str
     provisioning_state: Path | None
     asynchronous: Mapping[str, Asynchronous]
     put_status: Mapping[str, int]
@@ -344,6 +346,8 @@ def _read_type(namespace: str, name: str, raw: dict[str, Any], where: str) -> Ty
         put=_one_of(raw, "put", ("replace", "merge"), where),
         patch=_one_of(raw, "patch", ("merge", "tags", "none"), where),
         etag=Path.parse(raw["etag"]) if raw.get("etag") else None,
+        group_segment=_one_of(raw, "group_segment", ("resourceGroups", "resourcegroups"), where),
+        etag_form=_one_of(raw, "etag_form", ("weak", "strong", "bare", "blob"), where),
         provisioning_state=Path.parse(state) if state else None,
         asynchronous=_asynchronous(raw.get("asynchronous") or {}, where),
         put_status={"create": 201, "update": 200} | (raw.get("put_status") or {}),
@@ -494,7 +498,9 @@ def main() -> int:
         return 1
     for key in sorted(types):
         found = types[key]
-        print(f"{found.full_name}: {len(found.rules)} rules, api-versions {found.api_versions[0]} … {found.api_versions[-1]}")
+        print(
+            f"{found.full_name}: {len(found.rules)} rules, api-versions {found.api_versions[0]} … {found.api_versions[-1]}"
+        )
     return 0
 
 

@@ -97,7 +97,13 @@ class Writer:
         return Answer(status=status, body=body, **more)
 
     def _answer_put(
-        self, request: Request, operation: Operation, timing: Asynchronous, resource: Resource | None, *, created: bool = False
+        self,
+        request: Request,
+        operation: Operation,
+        timing: Asynchronous,
+        resource: Resource | None,
+        *,
+        created: bool = False,
     ) -> Answer:
         body = self._engine.show(resource, request.api_version, caller=request.caller) if resource else None
         if timing.via == "none":
@@ -109,13 +115,19 @@ class Writer:
     def _patched(self, request: Request, stored: Resource) -> dict[str, Any]:
         mode = request.type.patch
         if mode == "none":
-            raise ArmError(405, "MethodNotAllowed", f"The resource type '{request.type.full_name}' does not support PATCH.")
+            raise ArmError(
+                405, "MethodNotAllowed", f"The resource type '{request.type.full_name}' does not support PATCH."
+            )
         if mode == "tags" and set(request.body) - {"tags"}:
             extra = sorted(set(request.body) - {"tags"})[0]
             raise ArmError(
-                400, "InvalidRequestContent", f"The request content was invalid: could not find member '{extra}' on object of type 'TagsObject'."
+                400,
+                "InvalidRequestContent",
+                f"The request content was invalid: could not find member '{extra}' on object of type 'TagsObject'.",
             )
-        body = rules.merge_patch(stored.body, {key: value for key, value in request.body.items() if key.lower() != "tags"})
+        body = rules.merge_patch(
+            stored.body, {key: value for key, value in request.body.items() if key.lower() != "tags"}
+        )
         if "tags" in request.body:
             body["tags"] = request.body["tags"]
         return dict(body)
@@ -126,10 +138,14 @@ class Writer:
         if data.etag is None or (wanted is None and refused is None):
             return
         etag = paths.get(stored.body, data.etag) if stored else paths.MISSING
-        matches = stored is not None and (wanted == "*" or etag is not paths.MISSING and str(etag).strip('"') == str(wanted).strip('"'))
+        matches = stored is not None and (
+            wanted == "*" or (etag is not paths.MISSING and str(etag).strip('"') == str(wanted).strip('"'))
+        )
         if (wanted is not None and not matches) or (refused == "*" and stored is not None):
             raise ArmError(
-                412, "PreconditionFailed", f"Precondition Failed. The condition '{wanted or refused}' does not hold for '{request.id.text}'."
+                412,
+                "PreconditionFailed",
+                f"Precondition Failed. The condition '{wanted or refused}' does not hold for '{request.id.text}'.",
             )
 
     def _check_state(self, request: Request, stored: Resource | None, parent: Resource | None) -> None:
@@ -139,13 +155,17 @@ class Writer:
             path = self._engine.types[resource.type].provisioning_state
             if path is not None and paths.get(resource.body, path) == "Deleting":
                 raise ArmError(
-                    409, "ResourceIsBeingDeleted", f"The resource '{resource.id.text}' is being deleted and cannot perform this operation."
+                    409,
+                    "ResourceIsBeingDeleted",
+                    f"The resource '{resource.id.text}' is being deleted and cannot perform this operation.",
                 )
 
     # --- concurrency
 
     def _lock_of(self, arm_id: ArmId, data: TypeData) -> str:
-        return {"self": arm_id, "parent": arm_id.parent if len(arm_id.types) > 1 else arm_id, "root": arm_id.root}[data.concurrency.lock].key
+        return {"self": arm_id, "parent": arm_id.parent if len(arm_id.types) > 1 else arm_id, "root": arm_id.root}[
+            data.concurrency.lock
+        ].key
 
     def _check_concurrency(self, request: Request, verb: str) -> dict[str, str] | None:
         """None to go on; a fault for an operation that is accepted and then fails; raises where it is refused."""
@@ -153,11 +173,19 @@ class Writer:
         running = self._engine.operations.running_on(self._lock_of(request.id, request.type))
         if running is None or rule.answer == "queue":
             return None
-        values = {"id": request.id.text, "name": request.id.name, "operation": running.verb, "operation_id": running.id, "verb": verb}
+        values = {
+            "id": request.id.text,
+            "name": request.id.name,
+            "operation": running.verb,
+            "operation_id": running.id,
+            "verb": verb,
+        }
         message = rules.say(rule.message, values)
         if rule.answer == "fail":
             return {"code": rule.code, "message": message}
-        raise ArmError(rule.status, rule.code, message, headers={"Retry-After": "1"} if rule.status in (409, 429) else None)
+        raise ArmError(
+            rule.status, rule.code, message, headers={"Retry-After": "1"} if rule.status in (409, 429) else None
+        )
 
     # --- the write itself
 
@@ -183,8 +211,13 @@ class Writer:
         children = self._take_children(arm_id, data, body, api_version)
         _require_object(body, arm_id)
         values = engine.values(arm_id, data, api_version, body)
+        values["caller"] = (caller.client_id or caller.object_id) if caller else ""
         facts = rules.Facts(
-            api_version=api_version, create=stored is None, values=values, stored=stored.body if stored else None, make=engine.make
+            api_version=api_version,
+            create=stored is None,
+            values=values,
+            stored=stored.body if stored else None,
+            make=engine.make,
         )
         merging = data.put == "merge" or method == "PATCH"
         location = self._location(arm_id, data, body, stored)
@@ -197,7 +230,8 @@ class Writer:
         head = {"location": location, "tags": tags, "identity": identity}
         prepared = rules.prepare(data.rules, {**body, **head}, facts, merge=merging)
         # Of the envelope only a default of tags is the rules' to say; the rest was decided above.
-        head["tags"] = prepared.get("tags") if tags is None and data.tags and not merging else tags
+        keeping = merging and stored is not None
+        head["tags"] = prepared.get("tags") if tags is None and data.tags and not keeping else tags
         body = {key: value for key, value in head.items() if value is not None}
         body |= {key: value for key, value in prepared.items() if key not in head}
         etag = data.etag
@@ -219,12 +253,18 @@ class Writer:
         behaviour = behaviour_of(data.key)
         behaviour.before_put(context)
         body = context.body
-        rules.finish(data.rules, body, rules.Facts(**{**_shallow(facts), "values": {**values, "location": location or values["location"]}}))
+        rules.finish(
+            data.rules,
+            body,
+            rules.Facts(**{**_shallow(facts), "values": {**values, "location": location or values["location"]}}),
+        )
         if etag is not None:
-            paths.put(body, etag.steps, f'W/"{uuid.uuid4()}"')
+            paths.put(body, etag.steps, _ETAGS[data.etag_form](uuid.uuid4()))
         if data.provisioning_state is not None:
             paths.put(body, data.provisioning_state.steps, state)
-        resource = Resource(id=arm_id, body=body, private=context.private, position=stored.position if stored and not renumber else 0)
+        resource = Resource(
+            id=arm_id, body=body, private=context.private, position=stored.position if stored and not renumber else 0
+        )
         engine.store.save(resource)
         engine.store.set_links(arm_id.key, links)
         context.body = resource.body
@@ -237,7 +277,13 @@ class Writer:
         return resource
 
     def _check_name(self, arm_id: ArmId, data: TypeData, api_version: str) -> None:
-        values = {"name": arm_id.name, "id": arm_id.text, "type": data.full_name, "resource_group": arm_id.resource_group, "parent_name": arm_id.parent.name}
+        values = {
+            "name": arm_id.name,
+            "id": arm_id.text,
+            "type": data.full_name,
+            "resource_group": arm_id.resource_group,
+            "parent_name": arm_id.parent.name,
+        }
         for rule in data.of_kind("name", api_version=api_version):
             options = {
                 "pattern": str(rule.subject),
@@ -248,7 +294,9 @@ class Writer:
                 message = rule.message or "Resource name {name} is invalid."
                 raise ArmError(rule.status or 400, rule.code or "InvalidResourceName", rules.say(message, values))
         for rule in data.of_kind("unique_name", api_version=api_version):
-            where = {"name": arm_id.name} | ({"subscription": arm_id.subscription} if rule.subject == "subscription" else {})
+            where = {"name": arm_id.name} | (
+                {"subscription": arm_id.subscription} if rule.subject == "subscription" else {}
+            )
             taken = [found for found in self._engine.store.find(data.key, **where) if found.key != arm_id.key]
             if taken:
                 message = rule.message or "The name '{name}' is already in use."
@@ -298,8 +346,13 @@ class Writer:
             for sibling in self._engine.store.children(arm_id.parent, data.key):
                 if sibling.key != arm_id.key and rules.identity_of(sibling.body, rule.paths) == mine:
                     raise rules.refusal(
-                        rule, facts, rule.paths[0].steps, mine, code="InvalidParameter",
-                        message="{path} of {name} is the same as that of {target}.", extra={"target": sibling.id.text, "target_name": sibling.id.name},
+                        rule,
+                        facts,
+                        rule.paths[0].steps,
+                        mine,
+                        code="InvalidParameter",
+                        message="{path} of {name} is the same as that of {target}.",
+                        extra={"target": sibling.id.text, "target_name": sibling.id.name},
                     )
 
     def _check_references(
@@ -314,7 +367,12 @@ class Writer:
             extra = {"target": target.id, "target_name": named.name}
             if named.type not in kinds or found is None:
                 raise rules.refusal(
-                    rule, facts, target.path, target.id, code="InvalidResourceReference", extra=extra,
+                    rule,
+                    facts,
+                    target.path,
+                    target.id,
+                    code="InvalidResourceReference",
+                    extra=extra,
                     message="Resource {target} referenced by resource {id} was not found. Please make sure that the referenced resource "
                     "exists, and that both resources are in the same region.",
                 )
@@ -322,7 +380,12 @@ class Writer:
             mine = body.get("location")
             if same_location and mine and found.body.get("location") not in (None, mine, "global"):
                 raise rules.refusal(
-                    rule, facts, target.path, target.id, code="InvalidResourceReference", extra=extra,
+                    rule,
+                    facts,
+                    target.path,
+                    target.id,
+                    code="InvalidResourceReference",
+                    extra=extra,
                     message="Resource {target} referenced by resource {id} is not in the same region.",
                 )
             linked = rule.options.get("linked_action")
@@ -333,7 +396,9 @@ class Writer:
                     f"The client with object id '{caller.object_id}' has permission to perform action '{data.full_name}/write' on scope "
                     f"'{arm_id.text}'; however, it does not have permission to perform action '{linked}' on the linked scope(s) '{named.text}'.",
                 )
-            links.append(Link(source=arm_id.key, target=named.key, type=data.key, rule=rule.id, path=paths.text(target.path)))
+            links.append(
+                Link(source=arm_id.key, target=named.key, type=data.key, rule=rule.id, path=paths.text(target.path))
+            )
         return links
 
     # --- embedded children
@@ -349,24 +414,36 @@ class Writer:
                 taken.append((rule, None))
                 continue
             if not isinstance(value, list) or not all(isinstance(item, dict) and item.get("name") for item in value):
-                raise ArmError(400, "InvalidRequestFormat", f"Cannot parse the request: '{rule.paths[0]}' must be a list of named objects.")
+                raise ArmError(
+                    400,
+                    "InvalidRequestFormat",
+                    f"Cannot parse the request: '{rule.paths[0]}' must be a list of named objects.",
+                )
             names = [str(item["name"]).lower() for item in value]
             repeated = next((name for name in names if names.count(name) > 1), None)
             if repeated is not None:
                 raise ArmError(
-                    400, rule.code or "InvalidRequestFormat", f"Cannot parse the request: '{rule.paths[0]}' of {arm_id.text} has more than one element named '{repeated}'."
+                    400,
+                    rule.code or "InvalidRequestFormat",
+                    f"Cannot parse the request: '{rule.paths[0]}' of {arm_id.text} has more than one element named '{repeated}'.",
                 )
             paths.remove(body, rule.paths[0].steps)
             taken.append((rule, value))
         return taken
 
-    def _write_children(self, parent: Write, children: list[tuple[Rule, list[dict[str, Any]] | None]], state: str) -> None:
+    def _write_children(
+        self, parent: Write, children: list[tuple[Rule, list[dict[str, Any]] | None]], state: str
+    ) -> None:
         engine = self._engine
         for rule, items in children:
             data = engine.types[f"{parent.type.key}/{rule.options['type']}".lower()]
             existing = {child.id.name.lower(): child for child in engine.store.children(parent.id, data.key)}
             if items is None:
-                if rule.options.get("absent", "delete") == "keep" or parent.type.put == "merge" or parent.method == "PATCH":
+                if (
+                    rule.options.get("absent", "delete") == "keep"
+                    or parent.type.put == "merge"
+                    or parent.method == "PATCH"
+                ):
                     continue
                 items = []
             named = {str(item["name"]).lower() for item in items}
@@ -375,7 +452,12 @@ class Writer:
                     continue
                 if rule.options.get("removed") == "refuse":
                     raise ArmError(
-                        rule.status or 400, rule.code or "InvalidParameter", rules.say(rule.message or "{target} may not be left out.", {"target": child.id.text, "target_name": child.id.name})
+                        rule.status or 400,
+                        rule.code or "InvalidParameter",
+                        rules.say(
+                            rule.message or "{target} may not be left out.",
+                            {"target": child.id.text, "target_name": child.id.name},
+                        ),
                     )
                 self._check_blockers(child.id, api_version=parent.api_version, message_id=child.id)
                 self._remove(child, parent.caller, parent.api_version)
@@ -383,7 +465,11 @@ class Writer:
             for item in items:
                 old = existing.get(str(item["name"]).lower())
                 child_id = old.id if old else parent.id.child(data.casing.rsplit("/", 1)[-1], str(item["name"]))
-                content = {"properties": {key: value for key, value in item.items() if key != "name"}} if rule.options.get("flat") else item
+                content = (
+                    {"properties": {key: value for key, value in item.items() if key != "name"}}
+                    if rule.options.get("flat")
+                    else item
+                )
                 self._write(
                     arm_id=child_id,
                     data=data,
@@ -400,7 +486,12 @@ class Writer:
         for rule in parent.type.of_kind("implicit_child", api_version=parent.api_version):
             data = self._engine.types[f"{parent.type.key}/{rule.subject}".lower()]
             child_id = parent.id.child(data.casing.rsplit("/", 1)[-1], str(rule.options.get("name", "default")))
-            facts = rules.Facts(api_version=parent.api_version, create=True, values=self._engine.values(child_id, data, parent.api_version, parent.body), make=self._engine.make)
+            facts = rules.Facts(
+                api_version=parent.api_version,
+                create=True,
+                values=self._engine.values(child_id, data, parent.api_version, parent.body),
+                make=self._engine.make,
+            )
             self._write(
                 arm_id=child_id,
                 data=data,
@@ -433,7 +524,11 @@ class Writer:
             running = self._deletion_running(stored)
             timing = data.asynchronous.get("delete")
             if running is not None and timing is not None:
-                return self._answer(timing.status, headers=self.operation_headers(running, timing.via, timing.retry_after), operation=running)
+                return self._answer(
+                    timing.status,
+                    headers=self.operation_headers(running, timing.via, timing.retry_after),
+                    operation=running,
+                )
             failing = self._check_concurrency(request, "delete")
             self._check_deletable(stored, data, request.api_version)
             behaviour.before_delete(context)
@@ -450,7 +545,11 @@ class Writer:
             operation = self._operation(request, "delete", timing, before=None, fault=fault, resource=stored.id)
             if timing.via == "none":
                 return self._answer(data.delete_status["found"], operation=operation, inline=True)
-            return self._answer(timing.status, headers=self.operation_headers(operation, timing.via, timing.retry_after), operation=operation)
+            return self._answer(
+                timing.status,
+                headers=self.operation_headers(operation, timing.via, timing.retry_after),
+                operation=operation,
+            )
 
     def _deletion_running(self, stored: Resource) -> Operation | None:
         for operation in self._engine.operations.running():
@@ -463,7 +562,12 @@ class Writer:
             for name in rule.subject if isinstance(rule.subject, list) else [rule.subject]:
                 blocking = self._engine.store.children(stored.id, f"{data.key}/{name}")
                 if blocking:
-                    values = {"id": stored.id.text, "name": stored.id.name, "target": blocking[0].id.text, "target_name": blocking[0].id.name}
+                    values = {
+                        "id": stored.id.text,
+                        "name": stored.id.name,
+                        "target": blocking[0].id.text,
+                        "target_name": blocking[0].id.name,
+                    }
                     message = rule.message or "Can not delete resource before nested resources are deleted."
                     raise ArmError(rule.status or 409, rule.code or "CannotDeleteResource", rules.say(message, values))
         if stored.type == RESOURCE_GROUP_TYPE:
@@ -501,8 +605,15 @@ class Writer:
         self._engine.store.delete(resource.id)
         forget_identity(self._engine, resource)
         context = Write(
-            engine=self._engine, id=resource.id, type=data, api_version=api_version, caller=caller, body=resource.body,
-            stored=resource.body, private=resource.private, method="DELETE",
+            engine=self._engine,
+            id=resource.id,
+            type=data,
+            api_version=api_version,
+            caller=caller,
+            body=resource.body,
+            stored=resource.body,
+            private=resource.private,
+            method="DELETE",
         )
         behaviour_of(resource.type).after_delete(context)
 
@@ -516,8 +627,14 @@ class Writer:
             if accepted.state:
                 self._set_state(resource, accepted.state)
             operation = self._operation(
-                request, "action", timing, before=None, fault=failing or request.fault, resource=resource.id,
-                run=accepted.run, payload=accepted.payload,
+                request,
+                "action",
+                timing,
+                before=None,
+                fault=failing or request.fault,
+                resource=resource.id,
+                run=accepted.run,
+                payload=accepted.payload,
             )
             return self._answer(202, headers=self.operation_headers(operation, accepted.via, 0), operation=operation)
 
@@ -570,7 +687,7 @@ class Writer:
         """Where to ask how it goes."""
         subscription = ArmId.parse(operation.resource).subscription
         base = self._engine.settings.base_url
-        headers = {"Retry-After": str(retry_after)}
+        headers = self._engine.retry_after(retry_after)
         version = operation.api_version
         place = f"{base}/subscriptions/{subscription}/providers/{operation.namespace}/locations/{operation.location}"
         if via in ("Azure-AsyncOperation", "both"):
@@ -631,7 +748,9 @@ class Writer:
     def _save_changes(self, context: Write) -> None:
         current = self._engine.store.get(context.id)
         if current is not None and (current.body != context.body or current.private != context.private):
-            self._engine.store.save(Resource(id=current.id, body=context.body, private=context.private, position=current.position))
+            self._engine.store.save(
+                Resource(id=current.id, body=context.body, private=context.private, position=current.position)
+            )
 
     async def _work_delete(self, resource: Resource, context: Write) -> None:
         if resource.type == RESOURCE_GROUP_TYPE:
@@ -645,8 +764,15 @@ class Writer:
             for below in self._engine.store.below(resource.id):
                 data = self._engine.types[below.type]
                 inner = Write(
-                    engine=self._engine, id=below.id, type=data, api_version=_version_for(data, context.api_version), caller=context.caller,
-                    body=below.body, stored=below.body, private=below.private, method="DELETE",
+                    engine=self._engine,
+                    id=below.id,
+                    type=data,
+                    api_version=_version_for(data, context.api_version),
+                    caller=context.caller,
+                    body=below.body,
+                    stored=below.body,
+                    private=below.private,
+                    method="DELETE",
                 )
                 await behaviour_of(below.type).run_delete(inner)
             return
@@ -663,7 +789,11 @@ class Writer:
             who = Caller(**{**caller, "groups": tuple(caller.get("groups", ()))}) if caller else None
             self._remove_tree(resource, who, operation.api_version)
             return
-        later = [other for other in engine.operations.running() if other.resource.lower() == resource.key and other.id != operation.id]
+        later = [
+            other
+            for other in engine.operations.running()
+            if other.resource.lower() == resource.key and other.id != operation.id
+        ]
         if later:
             return
         state = SUCCEEDED if operation.status == SUCCEEDED else (operation.status or FAILED)
@@ -690,7 +820,9 @@ class Writer:
         """The answer of an inline operation, now that it has ended."""
         operation = self._engine.operations.get(answer.operation.id) if answer.operation else None
         if operation is not None and operation.error is not None:
-            raise ArmError(int(operation.payload.get("status", 409)), operation.error["code"], operation.error["message"])
+            raise ArmError(
+                int(operation.payload.get("status", 409)), operation.error["code"], operation.error["message"]
+            )
         resource = self._engine.store.get(request.id)
         if request.method == "DELETE" or resource is None:
             return self._answer(answer.status)
@@ -698,13 +830,23 @@ class Writer:
 
 
 _INLINE = Asynchronous(status=200, via="none", seconds=0.0)
+_ETAGS = {
+    "weak": lambda made: f'W/"{made}"',
+    "strong": lambda made: f'"{made}"',
+    "bare": str,
+    "blob": lambda made: f'"0x8D{made.hex[:13].upper()}"',
+}
 _ASYNC = Asynchronous(status=202, via="both", seconds=0.1)
 
 
 def _require_object(body: dict[str, Any], arm_id: ArmId) -> None:
     properties = body.get("properties")
     if properties is not None and not isinstance(properties, dict):
-        raise ArmError(400, "InvalidRequestContent", f"The request content was invalid: 'properties' of {arm_id.text} must be an object.")
+        raise ArmError(
+            400,
+            "InvalidRequestContent",
+            f"The request content was invalid: 'properties' of {arm_id.text} must be an object.",
+        )
 
 
 def _tags(body: dict[str, Any], data: TypeData, stored: Resource | None) -> dict[str, str] | None:
@@ -718,14 +860,24 @@ def _tags(body: dict[str, Any], data: TypeData, stored: Resource | None) -> dict
     if not isinstance(tags, dict) or not all(isinstance(value, str) for value in tags.values()):
         raise ArmError(400, "InvalidRequestContent", "The request content was invalid: tags must be a map of strings.")
     if len(tags) > MAX_TAGS:
-        raise ArmError(400, "TagsCountExceeded", f"A maximum of {MAX_TAGS} tags can be applied to a resource, {len(tags)} were sent.")
+        raise ArmError(
+            400,
+            "TagsCountExceeded",
+            f"A maximum of {MAX_TAGS} tags can be applied to a resource, {len(tags)} were sent.",
+        )
     if any(len(name) > 512 or len(value) > 256 for name, value in tags.items()):
         raise ArmError(400, "InvalidTag", "Tag names have at most 512 and values at most 256 characters.")
     return dict(tags)
 
 
 def _shallow(facts: rules.Facts) -> dict[str, Any]:
-    return {"api_version": facts.api_version, "create": facts.create, "values": facts.values, "stored": facts.stored, "make": facts.make}
+    return {
+        "api_version": facts.api_version,
+        "create": facts.create,
+        "values": facts.values,
+        "stored": facts.stored,
+        "make": facts.make,
+    }
 
 
 def _version_for(data: TypeData, api_version: str) -> str:

@@ -31,7 +31,9 @@ class RoleAssignments(Behaviour):
         definition = ctx.engine.authorization.definition(str(properties["roleDefinitionId"]))
         if definition is None:
             raise ArmError(
-                404, "RoleDefinitionDoesNotExist", f"The specified role definition with ID '{properties['roleDefinitionId'].rsplit('/', 1)[-1]}' does not exist."
+                404,
+                "RoleDefinitionDoesNotExist",
+                f"The specified role definition with ID '{properties['roleDefinitionId'].rsplit('/', 1)[-1]}' does not exist.",
             )
         principal = ctx.engine.directory.by_object_id(str(properties["principalId"]))
         if principal is None:
@@ -69,10 +71,14 @@ class RoleAssignments(Behaviour):
     def _refuse_second(self, ctx: Write, scope: ArmId, role: str, principal: str) -> None:
         for other in ctx.store.children(scope, ASSIGNMENT_TYPE):
             known = other.body["properties"]
-            same = known["principalId"].lower() == principal.lower() and known["roleDefinitionId"].lower().endswith(role.lower())
+            same = known["principalId"].lower() == principal.lower() and known["roleDefinitionId"].lower().endswith(
+                role.lower()
+            )
             if same and other.key != ctx.id.key:
                 raise ArmError(
-                    409, "RoleAssignmentExists", f"The role assignment already exists. The ID of the existing role assignment is {other.id.name.replace('-', '')}."
+                    409,
+                    "RoleAssignmentExists",
+                    f"The role assignment already exists. The ID of the existing role assignment is {other.id.name.replace('-', '')}.",
                 )
 
     def list(self, ctx: Listing) -> list[Resource]:
@@ -81,11 +87,17 @@ class RoleAssignments(Behaviour):
         found = [entry for place in ctx.id.ancestors() for entry in ctx.store.children(place, ASSIGNMENT_TYPE)]
         if "atscope()" not in condition.lower():
             known = {entry.key for entry in found}
-            found += [entry for entry in reversed(ctx.store.below(ctx.id)) if entry.type == ASSIGNMENT_TYPE and entry.key not in known]
+            found += [
+                entry
+                for entry in reversed(ctx.store.below(ctx.id))
+                if entry.type == ASSIGNMENT_TYPE and entry.key not in known
+            ]
         principal = _PRINCIPAL_FILTER.search(condition)
         assigned = _ASSIGNED_FILTER.search(condition)
         if principal:
-            found = [entry for entry in found if entry.body["properties"]["principalId"].lower() == principal[1].lower()]
+            found = [
+                entry for entry in found if entry.body["properties"]["principalId"].lower() == principal[1].lower()
+            ]
         if assigned:
             who = ctx.engine.directory.by_object_id(assigned[1])
             ids = {assigned[1].lower(), *(group.lower() for group in (who.groups if who else ()))}
@@ -100,21 +112,31 @@ class RoleDefinitions(Behaviour):
     def before_put(self, ctx: Write) -> None:
         """A built-in role cannot be written; a custom one needs a name that is free."""
         if ctx.id.name.lower() in built_in_roles():
-            raise ArmError(403, "RoleDefinitionIsReadOnly", f"The role definition '{ctx.id.name}' is built in and cannot be changed.")
+            raise ArmError(
+                403,
+                "RoleDefinitionIsReadOnly",
+                f"The role definition '{ctx.id.name}' is built in and cannot be changed.",
+            )
         properties = ctx.body["properties"]
         properties["type"] = "CustomRole"
         wanted = str(properties["roleName"]).lower()
         for other in ctx.store.find(DEFINITION_TYPE):
             if other.key != ctx.id.key and other.body["properties"]["roleName"].lower() == wanted:
                 raise ArmError(
-                    409, "RoleDefinitionWithSameNameExists", f"A custom role with the same name '{properties['roleName']}' already exists in this directory. Use a different name."
+                    409,
+                    "RoleDefinitionWithSameNameExists",
+                    f"A custom role with the same name '{properties['roleName']}' already exists in this directory. Use a different name.",
                 )
 
     def before_delete(self, ctx: Write) -> None:
         """A role in use stays."""
         for assignment in ctx.store.find(ASSIGNMENT_TYPE):
             if assignment.body["properties"]["roleDefinitionId"].lower().endswith(f"/{ctx.id.name.lower()}"):
-                raise ArmError(409, "RoleDefinitionHasAssignments", "There are existing role assignments referencing role (code: RoleDefinitionHasAssignments).")
+                raise ArmError(
+                    409,
+                    "RoleDefinitionHasAssignments",
+                    "There are existing role assignments referencing role (code: RoleDefinitionHasAssignments).",
+                )
 
     def list(self, ctx: Listing) -> list[Resource]:
         """Built-in and custom roles; the filter knows roleName and type."""
@@ -128,11 +150,18 @@ class RoleDefinitions(Behaviour):
             roles = [role for role in roles if role.body["properties"]["type"].lower() == kind[1].lower()]
         return roles
 
+    def unstored(self, arm_id: ArmId) -> Resource | None:
+        """Built-in roles can be read one by one."""
+        return self.built_in(arm_id.scope, arm_id.name.lower()) if arm_id.name.lower() in built_in_roles() else None
+
     @staticmethod
     def built_in(scope: ArmId, guid: str) -> Resource:
         """A built-in role as if it were stored at a scope."""
         plain = ArmId(scope.segments[:2]) if scope.subscription else ArmId(())
-        return Resource(id=plain.extension("Microsoft.Authorization/roleDefinitions", guid), body={"properties": built_in_roles()[guid]})
+        return Resource(
+            id=plain.extension("Microsoft.Authorization/roleDefinitions", guid),
+            body={"properties": built_in_roles()[guid]},
+        )
 
 
 @behaviour("Microsoft.Authorization/locks")
@@ -142,5 +171,3 @@ class Locks(Behaviour):
     def show(self, ctx: Read) -> None:
         """Nothing is computed but the owners that a service may add."""
         ctx.body.setdefault("properties", {})
-
-

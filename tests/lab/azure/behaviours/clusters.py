@@ -25,6 +25,7 @@ from tests.lab.azure.behaviour import (
     behaviour,
     provider_route,
 )
+from tests.lab.azure.behaviours.node_defaults import fill_pool
 from tests.lab.azure.engine import Engine
 from tests.lab.azure.entra import ISSUER_RECORD
 from tests.lab.azure.principals import Principal
@@ -34,7 +35,9 @@ from tests.lab.cluster.manager import ClusterError, cluster_guid
 
 CLUSTER = "microsoft.containerservice/managedclusters"
 POOL = f"{CLUSTER}/agentpools"
-KUBELOGIN_CLIENT = "80faf920-1908-4b52-b5ef-a8e7bedfc67a"  # https://learn.microsoft.com/azure/aks/kubelogin-authentication
+KUBELOGIN_CLIENT = (
+    "80faf920-1908-4b52-b5ef-a8e7bedfc67a"  # https://learn.microsoft.com/azure/aks/kubelogin-authentication
+)
 # https://learn.microsoft.com/azure/aks/supported-kubernetes-versions
 PATCH_VERSIONS = {"1.34": "1.34.4", "1.35": "1.35.4", "1.36": "1.36.1"}
 DEFAULT_VERSION = "1.35"
@@ -49,7 +52,9 @@ class ManagedClusters(Behaviour):
         properties = ctx.body["properties"]
         before = (ctx.stored or {}).get("properties", {})
         _check_upgrade(properties.get("kubernetesVersion"), before.get("currentKubernetesVersion"))
-        properties["currentKubernetesVersion"] = full_version(str(properties.get("kubernetesVersion") or DEFAULT_VERSION))
+        properties["currentKubernetesVersion"] = full_version(
+            str(properties.get("kubernetesVersion") or DEFAULT_VERSION)
+        )
         if ctx.create:
             _claim_node_group(ctx)
         _kubelet_identity(ctx)
@@ -82,7 +87,9 @@ class ManagedClusters(Behaviour):
 
     def after_delete(self, ctx: Write) -> None:
         """The node resource group and the issuer go with it."""
-        group = ArmId(("subscriptions", ctx.id.subscription, "resourceGroups", ctx.body["properties"]["nodeResourceGroup"]))
+        group = ArmId(
+            ("subscriptions", ctx.id.subscription, "resourceGroups", ctx.body["properties"]["nodeResourceGroup"])
+        )
         for resource in ctx.store.below(group):
             ctx.store.delete(resource.id)
             ctx.engine.directory.delete(str(resource.body.get("properties", {}).get("principalId", "")))
@@ -102,7 +109,11 @@ class ManagedClusters(Behaviour):
     @action("listClusterAdminCredential", effect="list")
     def admin_credential(self, ctx: Action) -> Any:
         """Never: the lab hands out no static credential (clusters with local accounts off refuse it as well)."""
-        raise ArmError(400, "BadRequest", "Getting static credential is not allowed because this cluster is set to disable local accounts.")
+        raise ArmError(
+            400,
+            "BadRequest",
+            "Getting static credential is not allowed because this cluster is set to disable local accounts.",
+        )
 
 
 @behaviour("Microsoft.ContainerService/managedClusters/agentPools")
@@ -111,6 +122,7 @@ class AgentPools(Behaviour):
 
     def before_put(self, ctx: Write) -> None:
         """The size is known, and the version not newer than the control plane's."""
+        fill_pool(ctx)
         properties = ctx.body["properties"]
         size = str(properties.get("vmSize") or vmsizes.DEFAULT)
         if vmsizes.size(size) is None:
@@ -120,7 +132,9 @@ class AgentPools(Behaviour):
                 f"The VM size of {size} is not allowed in your subscription in location. The lab knows sizes of the B, D, E and F series.",
             )
         cluster = ctx.store.get(ctx.id.parent)
-        control_plane = (cluster.body["properties"].get("currentKubernetesVersion") if cluster else None) or DEFAULT_VERSION
+        control_plane = (
+            cluster.body["properties"].get("currentKubernetesVersion") if cluster else None
+        ) or DEFAULT_VERSION
         wanted = str(properties.get("orchestratorVersion") or "")
         if wanted and not ctx.embedded and _minor(wanted) > _minor(control_plane):
             # https://learn.microsoft.com/troubleshoot/azure/azure-kubernetes/create-upgrade-delete/error-code-nodepoolmcversionincompatible
@@ -166,7 +180,9 @@ async def converge(engine: Engine, cluster_id: ArmId, api_version: str, *, witho
         return
     body = engine.show(cluster, api_version)
     properties = body["properties"]
-    properties["agentPoolProfiles"] = [pool for pool in properties.get("agentPoolProfiles", []) if pool["name"].lower() != without.lower()]
+    properties["agentPoolProfiles"] = [
+        pool for pool in properties.get("agentPoolProfiles", []) if pool["name"].lower() != without.lower()
+    ]
     gateway = str((properties.get("ingressProfile") or {}).get("gatewayAPI", {}).get("installation", "Disabled"))
     try:
         endpoint = await engine.clusters.converge(body, gateway_api=gateway.lower() not in ("disabled", ""))
@@ -218,7 +234,9 @@ def _claim_node_group(ctx: Write) -> None:
     if found is not None and found.body.get("managedBy", "").lower() != ctx.id.key:
         raise ArmError(400, "NodeResourceGroupAlreadyExists", f"The node resource group '{name}' already exists.")
     if name.lower() == ctx.id.resource_group.lower():
-        raise ArmError(400, "InvalidParameter", "The node resource group name must not be that of the cluster's resource group.")
+        raise ArmError(
+            400, "InvalidParameter", "The node resource group name must not be that of the cluster's resource group."
+        )
     ctx.store.save(
         Resource(
             id=group,
@@ -240,18 +258,45 @@ def _kubelet_identity(ctx: Write) -> None:
     if named and ctx.store.exists(ArmId.parse(named)):
         found = ctx.store.get(ArmId.parse(named))
         details = found.body["properties"] if found else {}
-        profile["kubeletidentity"] = {"resourceId": named, "clientId": details.get("clientId"), "objectId": details.get("principalId")}
+        profile["kubeletidentity"] = {
+            "resourceId": named,
+            "clientId": details.get("clientId"),
+            "objectId": details.get("principalId"),
+        }
     elif not named and (ctx.body.get("identity") or {}).get("type") in ("SystemAssigned", "UserAssigned"):
         group = ArmId(("subscriptions", ctx.id.subscription, "resourceGroups", properties["nodeResourceGroup"]))
-        identity = ArmId((*group.segments, "providers", "Microsoft.ManagedIdentity", "userAssignedIdentities", f"{ctx.id.name}-agentpool"))
-        details = {"tenantId": ctx.settings.tenant_id, "principalId": ctx.engine.make("guid"), "clientId": ctx.engine.make("guid")}
-        ctx.store.save(Resource(id=identity, body={"location": ctx.body.get("location"), "tags": {}, "properties": details}))
-        ctx.engine.directory.save(
-            Principal(
-                object_id=details["principalId"], client_id=details["clientId"], kind="ManagedIdentity", name=identity.name, resource=identity.text
+        identity = ArmId(
+            (
+                *group.segments,
+                "providers",
+                "Microsoft.ManagedIdentity",
+                "userAssignedIdentities",
+                f"{ctx.id.name}-agentpool",
             )
         )
-        profile["kubeletidentity"] = {"resourceId": identity.text, "clientId": details["clientId"], "objectId": details["principalId"]}
+        details = {
+            "tenantId": ctx.settings.tenant_id,
+            "principalId": ctx.engine.make("guid"),
+            "clientId": ctx.engine.make("guid"),
+        }
+        ctx.store.save(
+            Resource(id=identity, body={"location": ctx.body.get("location"), "tags": {}, "properties": details})
+        )
+        ctx.engine.directory.save(
+            Principal(
+                object_id=details["principalId"],
+                client_id=details["clientId"],
+                kind="ManagedIdentity",
+                name=identity.name,
+                resource=identity.text,
+            )
+        )
+        profile["kubeletidentity"] = {
+            # Recorded 118 of 118 with the segment in lower case.
+            "resourceId": identity.text.replace("/resourceGroups/", "/resourcegroups/"),
+            "clientId": details["clientId"],
+            "objectId": details["principalId"],
+        }
     properties["identityProfile"] = profile
     if not profile:
         del properties["identityProfile"]
@@ -267,7 +312,7 @@ def _check_permissions(ctx: Write) -> None:
     allowed = ctx.engine.authorization.allowed
     callers = [Caller(object_id=principal) for principal in own]
     kubelet = properties.get("identityProfile", {}).get("kubeletidentity", {}).get("resourceId", "")
-    assigning = "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action"
+    assigning = "Microsoft.ManagedIdentity/userAssignedIdentities/*/assign/action"  # as the role definition spells it
     made_by_aks = ArmId.parse(kubelet).resource_group.lower() == properties["nodeResourceGroup"].lower()
     if kubelet and not made_by_aks and not any(allowed(caller, assigning, ArmId.parse(kubelet)) for caller in callers):
         # https://learn.microsoft.com/azure/aks/use-managed-identity#add-a-role-assignment-for-a-kubelet-managed-identity
@@ -320,9 +365,22 @@ def _check_quota(engine: Engine, cluster_id: ArmId, location: str) -> None:
 def _kubeconfig(ctx: Action) -> str:
     endpoint = ctx.resource.private.get("endpoint")
     if endpoint is None:
-        raise ArmError(400, "BadRequest", f"The managed cluster '{ctx.id.name}' is not running yet; its state is {ctx.resource.body['properties'].get('provisioningState')}.")
+        raise ArmError(
+            400,
+            "BadRequest",
+            f"The managed cluster '{ctx.id.name}' is not running yet; its state is {ctx.resource.body['properties'].get('provisioningState')}.",
+        )
     user = f"clusterUser_{ctx.id.resource_group}_{ctx.id.name}"
-    authority = ["--server-id", AKS_AUDIENCE, "--client-id", KUBELOGIN_CLIENT, "--tenant-id", ctx.settings.tenant_id, "--login", "devicecode"]
+    authority = [
+        "--server-id",
+        AKS_AUDIENCE,
+        "--client-id",
+        KUBELOGIN_CLIENT,
+        "--tenant-id",
+        ctx.settings.tenant_id,
+        "--login",
+        "devicecode",
+    ]
     config = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -371,7 +429,9 @@ def kubernetes_versions(request: ProviderRequest) -> Any:
                 "capabilities": {"supportPlan": ["KubernetesOfficial"]},
                 "isDefault": minor == DEFAULT_VERSION,
                 "isPreview": None,
-                "patchVersions": {patch: {"upgrades": [PATCH_VERSIONS[following]] if following in PATCH_VERSIONS else []}},
+                "patchVersions": {
+                    patch: {"upgrades": [PATCH_VERSIONS[following]] if following in PATCH_VERSIONS else []}
+                },
             }
         )
     return {"values": values}

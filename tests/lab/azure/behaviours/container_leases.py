@@ -37,7 +37,11 @@ class Lease:
 def acquire(lease: Lease | None, *, now: float, duration: int, proposed: str | None) -> Lease:
     """Take the lease; the holder may take it again."""
     if duration != INFINITE and not SHORTEST <= duration <= LONGEST:
-        raise ArmError(400, "InvalidHeaderValue", f"The lease duration {duration} is not between {SHORTEST} and {LONGEST} seconds or {INFINITE}.")
+        raise ArmError(
+            400,
+            "InvalidHeaderValue",
+            f"The lease duration {duration} is not between {SHORTEST} and {LONGEST} seconds or {INFINITE}.",
+        )
     if proposed is not None and not _GUID.fullmatch(proposed):
         raise ArmError(400, "InvalidHeaderValue", "The proposed lease id is not a GUID.")
     state = lease.state(now) if lease else "Available"
@@ -54,7 +58,11 @@ def renew(lease: Lease | None, *, now: float, lease_id: str) -> Lease:
     """Start the lease's time again; an expired one as well while nobody else took it."""
     held = _matching(lease, lease_id)
     if held.broken is not None:
-        raise ArmError(409, "LeaseIsBrokenAndCannotBeRenewed", "The lease ID matched, but the lease has been broken explicitly and cannot be renewed.")
+        raise ArmError(
+            409,
+            "LeaseIsBrokenAndCannotBeRenewed",
+            "The lease ID matched, but the lease has been broken explicitly and cannot be renewed.",
+        )
     return replace(held, ends=_end(now, held.duration))
 
 
@@ -67,7 +75,11 @@ def change(lease: Lease | None, *, now: float, lease_id: str, proposed: str | No
     held = _matching(lease, lease_id)
     state = held.state(now)
     if state == "Breaking":
-        raise ArmError(409, "LeaseIsBreakingAndCannotBeChanged", "The lease ID matched, but the lease is currently in breaking state and cannot be changed.")
+        raise ArmError(
+            409,
+            "LeaseIsBreakingAndCannotBeChanged",
+            "The lease ID matched, but the lease is currently in breaking state and cannot be changed.",
+        )
     if state != "Leased":
         raise ArmError(409, "LeaseNotPresentWithLeaseOperation", "There is currently no lease on the container.")
     return replace(held, id=proposed)
@@ -87,14 +99,20 @@ def break_(lease: Lease | None, *, now: float, period: int | None) -> tuple[Leas
     left = 0.0 if lease.ends is None else max(0.0, lease.ends - now)
     if lease.broken is not None:
         left = max(0.0, lease.broken - now)
-    wait = left if period is None else (float(period) if lease.ends is None and lease.broken is None else min(float(period), left))
+    wait = (
+        left
+        if period is None
+        else (float(period) if lease.ends is None and lease.broken is None else min(float(period), left))
+    )
     return replace(lease, broken=now + wait), round(wait)
 
 
 def _matching(lease: Lease | None, lease_id: str) -> Lease:
     if lease is None or lease.id.lower() != lease_id.lower():
         raise ArmError(
-            409, "LeaseIdMismatchWithLeaseOperation", "The lease ID specified did not match the lease ID for the container."
+            409,
+            "LeaseIdMismatchWithLeaseOperation",
+            "The lease ID specified did not match the lease ID for the container.",
         )
     return lease
 
@@ -134,7 +152,11 @@ class Containers(Behaviour):
                 held, seconds = break_(held, now=ctx.clock, period=asked.get("breakPeriod"))
                 answer = {"leaseTimeSeconds": str(seconds)}
             case _:
-                raise ArmError(400, "InvalidHeaderValue", f"The lease action '{asked.get('action')}' is not one of Acquire, Renew, Change, Release, Break.")
+                raise ArmError(
+                    400,
+                    "InvalidHeaderValue",
+                    f"The lease action '{asked.get('action')}' is not one of Acquire, Renew, Change, Release, Break.",
+                )
         if held is None:
             ctx.resource.private.pop("lease", None)
         else:
@@ -146,7 +168,11 @@ class Containers(Behaviour):
         """A lease protects the container."""
         held = _stored(ctx.private)
         if held is not None and held.state(ctx.clock) in ("Leased", "Breaking"):
-            raise ArmError(412, "LeaseIdMissing", "There is currently a lease on the container and no lease ID was specified in the request.")
+            raise ArmError(
+                412,
+                "LeaseIdMissing",
+                "There is currently a lease on the container and no lease ID was specified in the request.",
+            )
 
     def show(self, ctx: Read) -> None:
         """How the lease stands now."""

@@ -12,7 +12,8 @@ from typing import Any
 
 from tests.lab.azure import keyvault
 from tests.lab.azure.arm_id import ArmId
-from tests.lab.azure.behaviour import ArmError, Behaviour, ProviderRequest, Write, behaviour, provider_route
+from tests.lab.azure.behaviour import ArmError, Behaviour, ProviderRequest, Read, Write, behaviour, provider_route
+from tests.lab.azure.behaviours.private_links import connections
 from tests.lab.azure.engine import Answer, Engine
 from tests.lab.azure.operations import timestamp
 
@@ -38,11 +39,16 @@ class Vaults(Behaviour):
         if ctx.create and recovering:
             if deleted is None or deleted["id"].lower() != ctx.id.key:
                 raise ArmError(
-                    400, "SoftDeletedVaultDoesNotExist", f"A soft deleted vault with the given name does not exist. Ensure that the name for the vault that is being attempted to recover is in a recoverable state: {ctx.id.name}."
+                    400,
+                    "SoftDeletedVaultDoesNotExist",
+                    f"A soft deleted vault with the given name does not exist. Ensure that the name for the vault that is being attempted to recover is in a recoverable state: {ctx.id.name}.",
                 )
             asked = ctx.body["properties"]
             ctx.body = deleted["body"] | {"tags": ctx.body.get("tags") or deleted["body"].get("tags") or {}}
-            ctx.body["properties"] = {**deleted["body"]["properties"], **{key: value for key, value in asked.items() if key in ("accessPolicies",) and value}}
+            ctx.body["properties"] = {
+                **deleted["body"]["properties"],
+                **{key: value for key, value in asked.items() if key in ("accessPolicies",) and value},
+            }
             ctx.private = dict(deleted["private"])
             ctx.store.delete_record(DELETED, name)
         properties = ctx.body["properties"]
@@ -51,6 +57,12 @@ class Vaults(Behaviour):
             ctx.private["number"] = free_number(ctx.engine)
         host = ctx.settings.vault_host.format(number=ctx.private["number"])
         properties["vaultUri"] = f"https://{host}:{ctx.settings.port}/"
+
+    def show(self, ctx: Read) -> None:
+        """Private endpoints are shown once there are any."""
+        found = connections(ctx)
+        if found:
+            ctx.body["properties"]["privateEndpointConnections"] = found
 
     def after_delete(self, ctx: Write) -> None:
         """Keep the vault recoverable."""
@@ -71,7 +83,9 @@ def free_number(engine: Engine) -> int:
     free = (number for number in range(1, engine.settings.vault_count + 1) if number not in taken)
     number = next(free, None)
     if number is None:
-        raise ArmError(400, "QuotaExceeded", f"The lab has addresses for {engine.settings.vault_count} vaults; purge deleted ones.")
+        raise ArmError(
+            400, "QuotaExceeded", f"The lab has addresses for {engine.settings.vault_count} vaults; purge deleted ones."
+        )
     return number
 
 
@@ -110,14 +124,18 @@ def deleted_vault(request: ProviderRequest) -> Any:
     request.authorize(f"{_NAMESPACE}/locations/deletedVaults/{'purge/action' if purging else 'read'}")
     raw = store.record(DELETED, name)
     if raw is None or raw["body"].get("location", "").lower() != request.groups["location"].lower():
-        raise ArmError(404, "DeletedVaultNotFound", f"The specified deleted vault '{request.groups['name']}' does not exist.")
+        raise ArmError(
+            404, "DeletedVaultNotFound", f"The specified deleted vault '{request.groups['name']}' does not exist."
+        )
     if not purging:
         return _shown(request, raw)
     if request.method != "POST":
         raise ArmError(405, "MethodNotAllowed", "Purge is a POST.")
     if raw["body"]["properties"].get("enablePurgeProtection"):
         raise ArmError(
-            400, "DeletedVaultPurge", f"Operation 'DeletedVaultPurge' is not allowed: purge protection is enabled for the vault '{request.groups['name']}'."
+            400,
+            "DeletedVaultPurge",
+            f"Operation 'DeletedVaultPurge' is not allowed: purge protection is enabled for the vault '{request.groups['name']}'.",
         )
     with store.transaction():
         store.delete_record(DELETED, name)
@@ -129,9 +147,19 @@ def deleted_vault(request: ProviderRequest) -> Any:
 def check_name(request: ProviderRequest) -> Any:
     """Whether a vault's name is free."""
     name = str((request.body or {}).get("name", ""))
-    taken = request.engine.store.find(keyvault.VAULT_TYPE, name=name) or request.engine.store.record(DELETED, name.lower())
+    taken = request.engine.store.find(keyvault.VAULT_TYPE, name=name) or request.engine.store.record(
+        DELETED, name.lower()
+    )
     if not re.fullmatch(r"[a-zA-Z][a-zA-Z0-9-]{1,22}[a-zA-Z0-9]", name):
-        return {"nameAvailable": False, "reason": "AccountNameInvalid", "message": f"The vault name '{name}' is invalid."}
+        return {
+            "nameAvailable": False,
+            "reason": "AccountNameInvalid",
+            "message": f"The vault name '{name}' is invalid.",
+        }
     if taken:
-        return {"nameAvailable": False, "reason": "AlreadyExists", "message": f"The vault name '{name}' is already in use."}
+        return {
+            "nameAvailable": False,
+            "reason": "AlreadyExists",
+            "message": f"The vault name '{name}' is already in use.",
+        }
     return {"nameAvailable": True}
