@@ -91,9 +91,9 @@ async def _replay(world: World, recording: Recording, result: Result) -> None:
     except Refused as refused:
         result.refused[(recording.type, f"{refused.status} {refused.code}: {refused.message}")] += 1
         answered = {}
-    result.places += [
-        (recording, place) for place in compare(requested=requested, recorded=recorded, answered=answered)
-    ]
+    places = compare(requested=requested, recorded=recorded, answered=answered)
+    world.learn(places)
+    result.places += [(recording, place) for place in places]
     echo = {**requested, **{name: recorded[name] for name in ENVELOPE if name in recorded}}
     result.echo.update(place.verdict for place in compare(requested=requested, recorded=recorded, answered=echo))
 

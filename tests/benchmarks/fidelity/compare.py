@@ -46,6 +46,9 @@ GENERATED = (
     ("opaque id", re.compile(r"\.internalId$"), re.compile(r"[A-Za-z0-9+/=]{16,}")),
     ("container etag", re.compile(r"^etag$"), re.compile(r"0x[0-9A-F]{15}")),
 )
+#: What the recordings put in place of the ids of principals and applications.
+ANONYMISED = re.compile(r"0{8}-0{4}-0{4}-0{4}-0{11}\d")
+CHOSEN_VERSION = re.compile(r"\.(orchestrator|kubernetes)Version$")
 #: Hosts of the public cloud that the simulator serves under an address of its own.
 LAB_HOST = re.compile(r"(^|\.)properties\.(vaultUri|issuerURL|oidcIssuerProfile\.issuerURL)$")
 
@@ -120,7 +123,12 @@ def _place(path: str, asked: Leaves, expected: Leaves, got: Leaves) -> Place:
 
 def _same(path: str, expected: Any, got: Any, asked: Leaves) -> tuple[bool, str]:
     if _identical(expected, got):
-        return True, ""
+        # The replay tells the simulator which version the service chose that day: no proof of anything.
+        return True, "version" if CHOSEN_VERSION.search(path) and path not in asked else ""
+    if LAB_HOST.search(path) and _url(expected) and _url(got):
+        return True, "host of the service"
+    if ANONYMISED.fullmatch(str(expected)) and isinstance(got, str) and got:
+        return True, "anonymised"
     if path in asked and _identical(asked[path], expected):
         return False, ""
     for name, shape in _shapes(path):
@@ -143,11 +151,6 @@ def _shapes(path: str) -> Iterator[tuple[str, Any]]:
     for name, where, generated in GENERATED:
         if where.search(path):
             yield name, _blank(generated)
-    if LAB_HOST.search(path):
-        yield (
-            "host of the service",
-            lambda value: "url" if str(value).startswith("https://") and str(value).endswith("/") else None,
-        )
     yield "guid", _blank(GUID)
     yield "timestamp", _timestamp
     yield "hex id", _blank(HEX_ID)
@@ -159,9 +162,13 @@ def _blank(generated: re.Pattern[str]) -> Any:
         if not isinstance(value, str):
             return None
         blanked, found = generated.subn("*", value)
-        return blanked if found else None
+        return GUID.sub("*", blanked) if found else None
 
     return shape
+
+
+def _url(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("https://") and value.endswith("/")
 
 
 def _timestamp(value: Any) -> str | None:

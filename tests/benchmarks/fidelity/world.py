@@ -15,16 +15,18 @@ import copy
 import re
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from tests.benchmarks.fidelity.compare import ANONYMISED, GUID, Place
 from tests.benchmarks.fidelity.recordings import Recording
 from tests.lab.azure import quotas
 from tests.lab.azure.app import create_app
 from tests.lab.azure.arm_id import RESOURCE_GROUP_TYPE, ArmId
+from tests.lab.azure.principals import Principal
 from tests.lab.azure.settings import Settings
 from tests.lab.azure.store import Resource
 from tests.lab.cluster.manager import NullClusterManager
@@ -88,6 +90,7 @@ class World:
 
     async def start(self) -> None:
         """Empty everything and take a token."""
+        self._learned: dict[str, str] = {}
         await self._simulator.reset()
         self._client.headers.pop("Authorization", None)
         answer = await self._client.post(
@@ -119,8 +122,20 @@ class World:
         if isinstance(value, list):
             return [self.here(item) for item in value]
         if isinstance(value, str):
-            return RECORDED_SUBSCRIPTION.sub(self._settings.subscription_id, value)
+            return GUID.sub(self._ours, RECORDED_SUBSCRIPTION.sub(self._settings.subscription_id, value))
         return value
+
+    def _ours(self, found: re.Match[str]) -> str:
+        return self._learned.get(found[0].lower(), found[0])
+
+    def learn(self, places: Iterable[Place]) -> None:
+        """Remember which GUIDs the simulator made where the service had made others: later requests name them."""
+        for place in places:
+            if not (place.shape and isinstance(place.recorded, str) and isinstance(place.answered, str)):
+                continue
+            theirs, mine = GUID.findall(place.recorded), GUID.findall(place.answered)
+            if len(theirs) == len(mine) and not ANONYMISED.fullmatch(place.recorded):
+                self._learned |= {old.lower(): new for old, new in zip(theirs, mine, strict=True)}
 
     async def prepare(self, recording: Recording, before: list[Recording]) -> None:
         """Make everything that the first PUT of a chain needs. `before` are earlier PUTs of the same session."""
@@ -128,22 +143,38 @@ class World:
         arm_id = ArmId.parse(self.here(recording.url))
         self._raise_quotas(location)
         self._fixture(ArmId(arm_id.segments[:4]), location)
+        for principal in _principals(self.here(recording.desired)):
+            self._simulator.directory.save(Principal(object_id=principal))
         for ancestor in reversed(_parents(arm_id)):
             await self._parent(ancestor, location, before)
         self.references(recording)
+        if str((recording.desired.get("properties") or {}).get("createMode", "")).lower() == "recover":
+            await self._delete_softly(recording)
+
+    async def _delete_softly(self, recording: Recording) -> None:
+        """A vault can only be recovered when it was there and was deleted."""
+        properties = {key: value for key, value in recording.desired["properties"].items() if key != "createMode"}
+        url, version = self.here(recording.url), {"api-version": recording.api_version}
+        body = self.here({**recording.desired, "properties": {"accessPolicies": [], **properties}})
+        _check(await self._client.put(url, params=version, json=body))
+        _check(await self._client.delete(url, params=version))
+        await self._idle()
 
     def references(self, recording: Recording) -> None:
         """Fixtures for every resource that a body names."""
         own = ArmId.parse(self.here(recording.url))
+        node_group = (recording.desired.get("properties") or {}).get("nodeResourceGroup", "")
         for text in _named(self.here(recording.desired)):
             target = ArmId.parse(text)
+            if target.resource_group.lower() == node_group.lower():
+                continue  # the service makes that group itself
             if target.key != own.key and not target.key.startswith(f"{own.key}/"):
                 self._fixture(target, _location(recording))
 
     async def put(self, recording: Recording) -> dict[str, Any]:
         """Replay one PUT, wait for its end and return what a GET shows. Raises Refused."""
         url, version = self.here(recording.url), {"api-version": recording.api_version}
-        answer = await self._client.put(url, params=version, json=self.here(recording.desired))
+        answer = await self._client.put(url, params=version, json=_dated(self.here(recording.desired), recording))
         _check(answer)
         await self._settle(answer)
         shown = await self._client.get(url, params=version)
@@ -217,6 +248,26 @@ def _parents(arm_id: ArmId) -> list[ArmId]:
 def _location(recording: Recording) -> str:
     location = recording.desired.get("location") or recording.live.get("location") or "westeurope"
     return "westeurope" if location.lower() == "global" else str(location).replace(" ", "").lower()
+
+
+def _principals(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, member in value.items():
+            if key.lower() == "principalid" and isinstance(member, str):
+                yield member
+            yield from _principals(member)
+
+
+def _dated(body: dict[str, Any], recording: Recording) -> dict[str, Any]:
+    """A cluster's body with the version that the service chose on the day of the recording, where it was left open.
+
+    Later requests of the session build on it: without it every one of them would be a refused downgrade.
+    """
+    properties = body.get("properties")
+    if ArmId.parse(recording.url).type == CLUSTER and isinstance(properties, dict):
+        chosen = recording.live["properties"]["kubernetesVersion"]
+        return {**body, "properties": {**properties, "kubernetesVersion": properties.get("kubernetesVersion") or chosen}}
+    return body
 
 
 def _named(value: Any) -> Iterator[str]:

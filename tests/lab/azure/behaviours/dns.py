@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import uuid
 from typing import Any
 
@@ -73,7 +72,6 @@ class PrivateZones(_Zones):
         if ctx.api_version >= "2024-06-01":
             identity = uuid.uuid5(uuid.NAMESPACE_URL, ctx.id.key)
             properties["internalId"] = base64.b64encode(f"ImmutableZoneIdentity;{identity};0".encode()).decode()
-        _bare_etag(ctx)
 
 
 @behaviour("Microsoft.Network/privateDnsZones/virtualNetworkLinks")
@@ -98,9 +96,6 @@ class VirtualNetworkLinks(Behaviour):
                     f"The virtual network '{properties['virtualNetwork']['id']}' is already linked to the private DNS "
                     f"zone '{link.id.parent.name}' with automatic registration; a network has one such link.",
                 )
-
-    def show(self, ctx: Read) -> None:
-        ctx.body["etag"] = f'"{_tag(ctx.body)}"'
 
 
 @behaviour("Microsoft.Network/dnsZones")
@@ -140,7 +135,6 @@ class PublicZones(_Zones):
         properties = ctx.body.setdefault("properties", {})
         properties["numberOfRecordSets"] = len(_record_sets(ctx.store, ctx.id, self.key, self.types))
         _spell(ctx)
-        _bare_etag(ctx)
 
 
 class _Records(Behaviour):
@@ -165,7 +159,6 @@ class PrivateRecords(_Records):
     def show(self, ctx: Read) -> None:
         ctx.body.setdefault("properties", {})["fqdn"] = _fqdn(ctx.id)
         _spell(ctx)
-        _bare_etag(ctx)
 
 
 @behaviour(*(f"Microsoft.Network/dnsZones/{kind}" for kind in PUBLIC_TYPES))
@@ -198,7 +191,6 @@ class PublicRecords(_Records):
         if ctx.api_version >= "2023-07-01-preview":
             ctx.body["properties"].setdefault("trafficManagementProfile", {})
         _spell(ctx)
-        _bare_etag(ctx)
 
 
 def _check_cname(ctx: Write, zone: str, types: tuple[str, ...]) -> None:
@@ -243,12 +235,3 @@ def _spell(ctx: Read) -> None:
     for number, name in enumerate(spelled):
         parts[first + 2 * number] = name
     ctx.body["id"] = "/" + "/".join(parts)
-
-
-def _tag(body: dict[str, Any]) -> str:
-    return re.sub(r'^(W/)?"|"$', "", str(body.get("etag", "")))
-
-
-def _bare_etag(ctx: Read) -> None:
-    """DNS writes its etags as plain GUIDs (recorded 363 of 363)."""
-    ctx.body["etag"] = _tag(ctx.body)

@@ -21,10 +21,7 @@ DESTINATIONS = (
 
 @behaviour("Microsoft.OperationalInsights/workspaces")
 class Workspaces(Behaviour):
-    """Keys, and the plain quoted etag of this service (recorded 6 of 6)."""
-
-    def show(self, ctx: Read) -> None:
-        ctx.body["etag"] = str(ctx.body["etag"]).removeprefix("W/")
+    """Keys of agents."""
 
     @action("sharedKeys", effect="list")
     def shared_keys(self, ctx: Action) -> dict[str, Any]:
@@ -64,6 +61,7 @@ class DiagnosticSettings(Behaviour):
             # Provider and type names are lowered, names of resources stay.
             rest = [part.lower() if number % 2 == 0 else part for number, part in enumerate(rest)]
             scope = "/".join([head, "providers", provider.lower(), *rest])
+        ctx.body |= dict.fromkeys(("identity", "kind", "location", "tags"))  # shown as null, recorded 3 of 3
         ctx.body["id"] = f"{scope}/providers/microsoft.insights/diagnosticSettings/{ctx.id.name}"
 
 
