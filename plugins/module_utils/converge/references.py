@@ -102,7 +102,7 @@ def get_path(obj: t.Any, path: str, default: t.Any = None) -> t.Any:
     Raises:
         InputError: the path is not well formed.
     """
-    for step in _steps(path):
+    for step in list(_steps(path)):  # all of it is checked, also where the object ends early
         obj = _follow(obj, step)
         if obj is _ABSENT:
             return default
