@@ -99,7 +99,7 @@ class _ArmPaths:
 
 
 def cluster_manager(settings: Settings) -> ClusterManager:
-    """The manager that the settings name (``module:callable``, called with the home directory), else one that runs nothing."""
+    """The manager that the settings name (``module:callable``, called with the home), else one that runs nothing."""
     if not settings.cluster_manager:
         return NullClusterManager()
     module, _, name = settings.cluster_manager.partition(":")

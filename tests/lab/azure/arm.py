@@ -22,10 +22,10 @@ from tests.lab.azure.engine import Answer, Engine, full_type
 from tests.lab.azure.errors import ArmError
 from tests.lab.azure.faults import Faults
 from tests.lab.azure.operations import FAILED, SUCCEEDED
+from tests.lab.azure.running import Request
 from tests.lab.azure.store import Resource
 from tests.lab.azure.tokens import ARM_AUDIENCES, TokenError, Tokens
 from tests.lab.azure.typedata import TypeData
-from tests.lab.azure.writes import Request
 
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-[a-z]+)?")
 
@@ -99,7 +99,8 @@ class Arm:
     def authenticate(self, authorization: str) -> Caller:
         """The caller of a bearer token; 401 as ARM says it."""
         settings = self._engine.settings
-        challenge = f'Bearer authorization_uri="{settings.base_url}/{settings.tenant_id}", error="invalid_token", error_description="{{}}"'
+        authority = f"{settings.base_url}/{settings.tenant_id}"
+        challenge = f'Bearer authorization_uri="{authority}", error="invalid_token", error_description="{{}}"'
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
             text = "Authentication failed. The 'Authorization' header is missing or of another scheme than Bearer."
@@ -299,7 +300,8 @@ class Arm:
                 raise ArmError(
                     404,
                     "ParentResourceNotFound",
-                    f"Failed to perform 'read' on resource(s), because the parent resource '{scope.text}' could not be found.",
+                    f"Failed to perform 'read' on resource(s), because the parent resource '{scope.text}' could not "
+                    "be found.",
                 )
         elif scope.resource_group:
             self._engine.require_group(scope)
@@ -392,8 +394,10 @@ class Arm:
         raise ArmError(
             400,
             "NoRegisteredProviderFound",
-            f"No registered resource provider found for location '{_location_of(call)}' and API version '{call.api_version}' for type "
-            f"'{data.casing}'. The supported api-versions are '{versions}'. The supported locations are '{', '.join(data.locations)}'.",
+            f"No registered resource provider found for location '{_location_of(call)}' and API version "
+            f"'{call.api_version}' for type "
+            f"'{data.casing}'. The supported api-versions are '{versions}'. The supported locations are "
+            f"'{', '.join(data.locations)}'.",
         )
 
     def _unknown_type(self, call: Call, path: ArmId) -> ArmError:
@@ -403,7 +407,8 @@ class Arm:
             return ArmError(
                 404,
                 "InvalidResourceType",
-                f"The resource type '{'/'.join(path.types)}' could not be found in the namespace '{path.namespace}' for api version "
+                f"The resource type '{'/'.join(path.types)}' could not be found in the namespace '{path.namespace}' "
+                "for api version "
                 f"'{call.api_version}'.",
             )
         return ArmError(404, "NotFound", f"No HTTP resource was found that matches the request URI '{path.text}'.")
@@ -432,7 +437,7 @@ def _answer_of(result: Any) -> Answer:
 
 
 def operation_answer(engine: Engine, operation_id: str, *, kind: str, url: str, api_version: str) -> Answer:
-    """What the two addresses of an operation answer: `kind` is operations (a status) or operationresults (the result)."""
+    """What an address of an operation answers: `kind` is operations (its status) or operationresults (its result)."""
     operation = engine.operations.get(operation_id)
     if operation is None:
         raise ArmError(404, "OperationNotFound", f"The operation '{operation_id}' could not be found.")

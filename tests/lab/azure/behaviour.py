@@ -68,7 +68,7 @@ class Context:
 
 @dataclass(kw_only=True)
 class Write(Context):
-    """A PUT, PATCH or DELETE. `stored` is the body before (None: created now); in `run`, changes of `body` are saved at its end."""
+    """A PUT, PATCH or DELETE. `stored` is the body before (None: created now); changes of `body` in `run` are saved."""
 
     body: dict[str, Any]
     stored: dict[str, Any] | None = None
@@ -110,9 +110,9 @@ class Listing(Context):
 
 @dataclass(kw_only=True)
 class Accepted:
-    """A long-running action: answered 202, then the behaviour's method `run` is called with `payload`, also after a restart.
+    """A long-running action: answered 202, then the behaviour's method `run` is called, also after a restart.
 
-    `run` is ``async def name(self, ctx: Write, payload) -> Any``; what it returns is the result at `Location`.
+    `run` names an ``async def name(self, ctx: Write, payload) -> Any``; what it returns is the result at `Location`.
     """
 
     run: str

@@ -160,7 +160,7 @@ class Control:
         return Response(status_code=204)
 
     async def settings(self, request: Request) -> Response:
-        """Read or change latency and the speed of operations: ``{"latency_ms", "time_scale", "retry_after", "token_seconds"}``."""
+        """Read or change what may change while it runs: latency_ms, time_scale, retry_after, token_seconds."""
         refused = self._refused(request)
         if refused is not None:
             return refused

@@ -10,7 +10,7 @@ EFFECTS = ("write", "read", "token", "list_action", "access_review", "metadata")
 
 
 def summary(store: Store) -> dict[str, Any]:
-    """``{"azure": {effect: n}, "vault": {…}, "by_verb": {verb: n}}``; the vaults' requests are part of `azure` as well."""
+    """``{"azure": {effect: n}, "vault": {…}, "by_verb": {verb: n}}``; `azure` includes the vaults' requests."""
     azure = dict.fromkeys(EFFECTS, 0)
     vault = dict.fromkeys(("write", "read"), 0)
     by_verb: dict[str, int] = {}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.lab.azure import paths, rules
@@ -15,29 +13,22 @@ from tests.lab.azure.arm_id import RESOURCE_GROUP_TYPE, ArmId
 from tests.lab.azure.authorization import Authorization, Caller
 from tests.lab.azure.behaviour import Read, behaviour_of
 from tests.lab.azure.errors import ArmError
-from tests.lab.azure.operations import Operation, Operations
+from tests.lab.azure.operations import Operations, timestamp
 from tests.lab.azure.principals import Directory
+from tests.lab.azure.running import Answer
 from tests.lab.azure.settings import Settings
 from tests.lab.azure.store import Resource, Store
 from tests.lab.azure.typedata import Rule, TypeData
+from tests.lab.azure.writes import Writer
 from tests.lab.cluster.manager import ClusterManager
+
+__all__ = ["Answer", "Engine", "full_type", "spelled"]
 
 ALWAYS_REGISTERED = frozenset(
     {"microsoft.resources", "microsoft.authorization", "microsoft.features", "microsoft.consumption"}
 )
 REGISTRATION = "registration"
 SEQUENCE = "sequence"
-
-
-@dataclass(kw_only=True)
-class Answer:
-    """An answer to be sent; `operation` is driven after the transaction, awaited first when `inline`."""
-
-    status: int
-    body: Any = None
-    headers: dict[str, str] = field(default_factory=dict)
-    operation: Operation | None = None
-    inline: bool = False
 
 
 class Engine:
@@ -52,8 +43,6 @@ class Engine:
         directory: Directory,
         clusters: ClusterManager,
     ) -> None:
-        from tests.lab.azure.writes import Writer  # noqa: PLC0415 - writes needs the engine's type
-
         self.store = store
         self.settings = settings
         self.types = types
@@ -77,7 +66,11 @@ class Engine:
     def namespaces(self) -> dict[str, str]:
         """Known provider namespaces, lower case to their spelling."""
         known = {found.namespace.lower(): found.namespace for found in self.types.values()}
-        return {"microsoft.compute": "Microsoft.Compute", "microsoft.policyinsights": "Microsoft.PolicyInsights", **known}
+        return {
+            "microsoft.compute": "Microsoft.Compute",
+            "microsoft.policyinsights": "Microsoft.PolicyInsights",
+            **known,
+        }
 
     def registration(self, subscription: str, namespace: str) -> str:
         """NotRegistered, Registering or Registered."""
@@ -98,13 +91,15 @@ class Engine:
             raise ArmError(
                 409,
                 "MissingSubscriptionRegistration",
-                f"The subscription is not registered to use namespace '{spelled}'. See https://aka.ms/rps-not-found for how to "
+                f"The subscription is not registered to use namespace '{spelled}'. See https://aka.ms/rps-not-found "
+                "for how to "
                 "register subscriptions.",
                 details=[
                     {
                         "code": "MissingSubscriptionRegistration",
                         "target": spelled,
-                        "message": f"The subscription is not registered to use namespace '{spelled}'. See https://aka.ms/rps-not-found "
+                        "message": f"The subscription is not registered to use namespace '{spelled}'. "
+                        "See https://aka.ms/rps-not-found "
                         "for how to register subscriptions.",
                     }
                 ],
@@ -118,13 +113,18 @@ class Engine:
             raise ArmError(
                 403,
                 "AuthorizationFailed",
-                f"The client '{caller.client_id or caller.object_id}' with object id '{caller.object_id}' does not have "
-                f"authorization to perform action '{action}' over scope '{scope.text}' or the scope is invalid. If access was "
+                f"The client '{caller.client_id or caller.object_id}' with object id '{caller.object_id}' does not "
+                "have "
+                f"authorization to perform action '{action}' over scope '{scope.text}' or the scope is invalid. If "
+                "access was "
                 "recently granted, please refresh your credentials.",
             )
 
     def check_locks(self, scope: ArmId, *, delete: bool, below: bool = False) -> None:
-        """Raise 409 ScopeLocked where a lock forbids it (https://learn.microsoft.com/azure/azure-resource-manager/management/lock-resources)."""
+        """Raise 409 ScopeLocked where a lock forbids it.
+
+        https://learn.microsoft.com/azure/azure-resource-manager/management/lock-resources
+        """
         levels = ("cannotdelete", "readonly") if delete else ("readonly",)
         holding = [lock for lock, level in self.authorization.locks(scope, below=below) if level.lower() in levels]
         if holding:
@@ -133,7 +133,8 @@ class Engine:
             raise ArmError(
                 409,
                 "ScopeLocked",
-                f"The scope '{scope.text}' cannot perform {verb} operation because following scope(s) are locked: '{scopes}'. "
+                f"The scope '{scope.text}' cannot perform {verb} operation because following scope(s) are locked: "
+                f"'{scopes}'. "
                 "Please remove the lock and try again.",
             )
 
@@ -175,7 +176,8 @@ class Engine:
             raise ArmError(
                 404,
                 "ParentResourceNotFound",
-                f"Failed to perform '{verb}' on resource(s) of type '{name}', because the parent resource '{parent.text}' could not be found.",
+                f"Failed to perform '{verb}' on resource(s) of type '{name}', because the parent resource "
+                f"'{parent.text}' could not be found.",
             )
         return found
 
@@ -194,13 +196,15 @@ class Engine:
         return ArmError(
             404,
             "ResourceNotFound",
-            f"The Resource '{label}'{where} was not found. For more details please go to https://aka.ms/ARMResourceNotFoundFix",
+            f"The Resource '{label}'{where} was not found. For more details please go to "
+            "https://aka.ms/ARMResourceNotFoundFix",
         )
 
     def show(self, resource: Resource, api_version: str, *, caller: Caller | None = None) -> dict[str, Any]:
         """The resource as GET answers it."""
         data = self.types[resource.type]
-        out: dict[str, Any] = {"id": spelled(resource.id, data.group_segment), "name": resource.id.name, "type": full_type(data)}
+        shown_id = spelled(resource.id, data.group_segment)
+        out: dict[str, Any] = {"id": shown_id, "name": resource.id.name, "type": full_type(data)}
         out |= rules.shown(data.rules, resource.body, api_version)
         if data.location == "inherited":
             parent = self.store.get(resource.id.parent)
@@ -228,7 +232,7 @@ class Engine:
         lists: dict[str, list[dict[str, str]]] = {}
         for link in self.store.links_to(resource.id):
             rule = self.rule(link.type, link.rule)
-            where = rule and (rule.options.get("shows") or rule.options.get("shows_one"))
+            where: str = (rule.options.get("shows") or rule.options.get("shows_one") or "") if rule else ""
             source = self.store.get(link.source) if where else None
             if rule is None or source is None:
                 continue
@@ -269,21 +273,15 @@ class Engine:
 
     def make(self, name: str) -> Any:
         """Fresh values of templates; MISSING for an unknown name."""
-        if name == "guid":
-            return str(uuid.uuid4())
-        if name == "now":
-            return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        if name == "random_hex32":
-            return uuid.uuid4().hex
-        if name == "int":
-            return self.next_number("int")
-        if name == "public_ip":
-            number = self.next_number("public_ip")
-            return f"20.74.{number // 250 % 256}.{number % 250 + 4}"
-        if name == "private_ip":
-            number = self.next_number("private_ip")
-            return f"10.255.{number // 250 % 256}.{number % 250 + 4}"
-        return paths.MISSING
+        makers: dict[str, Callable[[], Any]] = {
+            "guid": lambda: str(uuid.uuid4()),
+            "now": lambda: timestamp(time.time()),
+            "random_hex32": lambda: uuid.uuid4().hex,
+            "int": lambda: self.next_number("int"),
+            "public_ip": lambda: _address("20.74", self.next_number("public_ip")),
+            "private_ip": lambda: _address("10.255", self.next_number("private_ip")),
+        }
+        return makers[name]() if name in makers else paths.MISSING
 
     def retry_after(self, seconds: float) -> dict[str, str]:
         """The header that says when to ask again: what the type's data says, else what the settings say."""
@@ -297,9 +295,13 @@ class Engine:
         return int(raw["last"]) + 1
 
 
+def _address(prefix: str, number: int) -> str:
+    return f"{prefix}.{number // 250 % 256}.{number % 250 + 4}"
+
+
 def spelled(arm_id: ArmId, group_segment: str) -> str:
     """The id with the word for resource groups as the type's service writes it."""
-    if len(arm_id.segments) < 4 or arm_id.segments[2].lower() != "resourcegroups":  # noqa: PLR2004 - /subscriptions/S/resourceGroups/G
+    if len(arm_id.segments) < 4 or arm_id.segments[2].lower() != "resourcegroups":
         return arm_id.text
     return ArmId((*arm_id.segments[:2], group_segment, *arm_id.segments[3:])).text
 

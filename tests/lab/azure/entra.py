@@ -40,7 +40,8 @@ class EntraError(Exception):
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         return {
             "error": self.error,
-            "error_description": f"AADSTS{self.number}: {self.text} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {now}",
+            "error_description": f"AADSTS{self.number}: {self.text} Trace ID: {trace} Correlation ID: {correlation} "
+            f"Timestamp: {now}",
             "error_codes": [self.number],
             "timestamp": now,
             "trace_id": trace,
@@ -143,7 +144,8 @@ class Entra:
                 raise EntraError(
                     "invalid_request",
                     90002,
-                    f"Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.",
+                    f"Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing "
+                    "into the correct cloud.",
                 )
             body = self._grant(form, request.headers.get("authorization", ""), by_scope=by_scope)
         except EntraError as error:
@@ -173,8 +175,10 @@ class Entra:
             raise EntraError(
                 "unauthorized_client",
                 700016,
-                f"Application with identifier '{client_id}' was not found in the directory '{self._settings.tenant_id}'. "
-                "This can happen if the application has not been installed by the administrator of the tenant or consented to by "
+                f"Application with identifier '{client_id}' was not found in the directory "
+                f"'{self._settings.tenant_id}'. "
+                "This can happen if the application has not been installed by the administrator of the tenant or "
+                "consented to by "
                 "any user in the tenant. You may have sent your authentication request to the wrong tenant.",
             )
         audience, resource = self._audience(form, by_scope=by_scope)
@@ -211,7 +215,8 @@ class Entra:
                 raise EntraError(
                     "invalid_scope",
                     1002012,
-                    f"The provided value for scope {asked} is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier.",
+                    f"The provided value for scope {asked} is not valid. Client credential flows must have a scope "
+                    "value with /.default suffixed to the resource identifier.",
                 )
             resource = scopes[0].removesuffix("/.default")
         audience = self._tokens.audience(resource)
@@ -219,7 +224,8 @@ class Entra:
             raise EntraError(
                 "invalid_resource",
                 500011,
-                f"The resource principal named {resource} was not found in the tenant named {self._settings.tenant_id}.",
+                f"The resource principal named {resource} was not found in the tenant named "
+                f"{self._settings.tenant_id}.",
             )
         return audience, resource
 
@@ -243,7 +249,8 @@ class Entra:
             raise EntraError(
                 "invalid_client",
                 7000215,
-                "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the "
+                "Invalid client secret provided. Ensure the secret being sent in the request is the client secret "
+                "value, not the "
                 f"client secret ID, for a secret added to app '{principal.client_id}'.",
                 status=401,
             )
@@ -251,13 +258,14 @@ class Entra:
             raise EntraError(
                 "invalid_client",
                 7000222,
-                f"The provided client secret keys for app '{principal.client_id}' are expired. Visit the Azure portal to create new "
+                f"The provided client secret keys for app '{principal.client_id}' are expired. Visit the Azure "
+                "portal to create new "
                 "keys for your app, or consider using certificate credentials for added security.",
                 status=401,
             )
 
     def _check_assertion(self, principal: Principal, assertion: str) -> None:
-        """Federated token exchange: issuer, subject and audience against the credentials created, then the signature."""
+        """Federated token exchange: issuer, subject, audience against the credentials created, then the signature."""
         try:
             header = jwt.get_unverified_header(assertion)
             claims = jwt.decode(assertion, options={"verify_signature": False})
@@ -299,7 +307,7 @@ class Entra:
         return [resource.body.get("properties", {}) for resource in found]
 
     def _issuer_key(self, issuer: str, key_id: str | None) -> Any:
-        """The issuer's public key: clusters publish theirs when they are created, others are registered at `/lab/issuers`."""
+        """The issuer's public key: a cluster's is known since its creation, others are registered at `/lab/issuers`."""
         known = self._store.record(ISSUER_RECORD, issuer.rstrip("/"))
         if known is None:
             raise EntraError("invalid_request", 50166, f"Request to External OIDC endpoint failed: {issuer}.")
@@ -313,7 +321,8 @@ def _no_match(number: int, what: str, value: str) -> EntraError:
     return EntraError(
         "invalid_client",
         number,
-        f"No matching federated identity record found for presented assertion {what} '{value}'. Check your federated identity "
+        f"No matching federated identity record found for presented assertion {what} '{value}'. Check your federated "
+        "identity "
         "credential Subject, Audience and Issuer against the presented assertion. "
         "https://learn.microsoft.com/entra/workload-id/workload-identity-federation",
         status=401,

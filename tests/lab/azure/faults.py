@@ -16,7 +16,8 @@ FAULTS = ("throttle", "error", "fail-operation", "latency", "drop")
 class Fault:
     """What happens to requests whose ``METHOD path`` contains a match of `match` (a regular expression, any case).
 
-    `retry_after` in seconds (throttle), `status`/`code`/`message` of error and fail-operation, `milliseconds` of latency.
+    `retry_after` in seconds (throttle); `status`, `code`, `message` of error and fail-operation; `milliseconds` of
+    latency.
     """
 
     fault: str

@@ -69,7 +69,8 @@ def _user_assigned(engine: Engine, arm_id: ArmId, name: str) -> dict[str, str]:
         raise ArmError(
             400,
             "FailedIdentityOperation",
-            f"Identity operation for resource '{arm_id.text}' failed with error 'Failed to perform resource identity operation. Status: "
+            f"Identity operation for resource '{arm_id.text}' failed with error 'Failed to perform resource identity "
+            "operation. Status: "
             f"'BadRequest'. Response: 'Resource '{name}' was not found.''.",
         )
     properties = found.body.get("properties", {})

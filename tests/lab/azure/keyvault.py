@@ -11,6 +11,7 @@ import json
 import re
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,8 @@ class KeyVault:
             raise VaultError(
                 400,
                 "BadParameter",
-                f"The specified version ({version}) is not recognized. Consider using the latest supported version ({API_VERSIONS[-1]}).",
+                f"The specified version ({version}) is not recognized. Consider using the latest supported version "
+                f"({API_VERSIONS[-1]}).",
             )
         raw = await request.body()
         try:
@@ -187,9 +189,12 @@ class KeyVault:
             raise VaultError(
                 403,
                 "Forbidden",
-                "Caller is not authorized to perform action on resource.\r\nIf role assignments, deny assignments or role definitions were "
-                f"changed recently, please observe propagation time.\r\nCaller: appid={call.caller.client_id};oid={call.caller.object_id}\r\n"
-                f"Action: '{action}'\r\nResource: '{scope.text.lower()}'\r\nAssignment: (not found)\r\nVault: {call.vault.id.name};location={call.vault.body.get('location')}",
+                "Caller is not authorized to perform action on resource.\r\nIf role assignments, deny assignments or "
+                "role definitions were "
+                "changed recently, please observe propagation time.\r\nCaller: "
+                f"appid={call.caller.client_id};oid={call.caller.object_id}\r\n"
+                f"Action: '{action}'\r\nResource: '{scope.text.lower()}'\r\nAssignment: (not found)\r\nVault: "
+                f"{call.vault.id.name};location={call.vault.body.get('location')}",
                 inner="ForbiddenByRbac",
             )
         for entry in call.vault.body["properties"].get("accessPolicies") or []:
@@ -199,7 +204,8 @@ class KeyVault:
         raise VaultError(
             403,
             "Forbidden",
-            f"The user, group or application 'appid={call.caller.client_id};oid={call.caller.object_id}' does not have secrets {policy} permission "
+            f"The user, group or application 'appid={call.caller.client_id};oid={call.caller.object_id}' does not "
+            f"have secrets {policy} permission "
             f"on key vault '{call.vault.id.name};location={call.vault.body.get('location')}'.",
             inner="AccessDenied",
         )
@@ -207,33 +213,25 @@ class KeyVault:
     # --- routes
 
     def _dispatch(self, call: Call) -> tuple[int, Any]:
-        method, parts = call.method, call.parts
-        match (method, *parts):
-            case ("GET", "secrets"):
-                return self._list(call)
-            case ("PUT", "secrets", name):
-                return self._set(call, name)
-            case ("GET", "secrets", name, "versions"):
-                return self._versions(call, name)
-            case ("GET", "secrets", name):
-                return self._get(call, name, "")
-            case ("GET", "secrets", name, version):
-                return self._get(call, name, version)
-            case ("PATCH", "secrets", name, version):
-                return self._update(call, name, version)
-            case ("PATCH", "secrets", name):
-                return self._update(call, name, "")
-            case ("DELETE", "secrets", name):
-                return self._delete(call, name)
-            case ("GET", "deletedsecrets"):
-                return self._list_deleted(call)
-            case ("GET", "deletedsecrets", name):
-                return self._get_deleted(call, name)
-            case ("DELETE", "deletedsecrets", name):
-                return self._purge(call, name)
-            case ("POST", "deletedsecrets", name, "recover"):
-                return self._recover(call, name)
-        raise VaultError(404, "NotFound", f"The lab's vaults know no {method} /{'/'.join(parts)}.")
+        answers: dict[tuple[str, ...], Callable[..., tuple[int, Any]]] = {
+            ("GET", "secrets"): self._list,
+            ("PUT", "secrets", "*"): self._set,
+            ("GET", "secrets", "*", "versions"): self._versions,
+            ("GET", "secrets", "*"): self._get,
+            ("GET", "secrets", "*", "*"): self._get,
+            ("PATCH", "secrets", "*"): self._update,
+            ("PATCH", "secrets", "*", "*"): self._update,
+            ("DELETE", "secrets", "*"): self._delete,
+            ("GET", "deletedsecrets"): self._list_deleted,
+            ("GET", "deletedsecrets", "*"): self._get_deleted,
+            ("DELETE", "deletedsecrets", "*"): self._purge,
+            ("POST", "deletedsecrets", "*", "recover"): self._recover,
+        }
+        asked = (call.method, *call.parts)
+        for pattern, answer in answers.items():
+            if len(pattern) == len(asked) and all(want in ("*", got) for want, got in zip(pattern, asked, strict=True)):
+                return answer(call, *(got for want, got in zip(pattern, asked, strict=True) if want == "*"))
+        raise VaultError(404, "NotFound", f"The lab's vaults know no {call.method} /{'/'.join(call.parts)}.")
 
     def _key(self, call: Call, name: str) -> str:
         return f"{call.vault.key}|{name.lower()}"
@@ -244,7 +242,9 @@ class KeyVault:
             raise VaultError(
                 404,
                 "SecretNotFound",
-                f"A secret with (name/id) {name} was not found in this key vault. If you recently deleted this secret you may be able to recover it using the correct recovery command. For help resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125182",
+                f"A secret with (name/id) {name} was not found in this key vault. If you recently deleted this "
+                "secret you may be able to recover it using the correct recovery command. For help resolving this "
+                "issue, please see https://go.microsoft.com/fwlink/?linkid=2125182",
             )
         return found
 
@@ -256,7 +256,8 @@ class KeyVault:
             raise VaultError(
                 409,
                 "Conflict",
-                f"Secret {name} is currently in a deleted but recoverable state, and its name cannot be reused; in this state, the secret can only be recovered or purged.",
+                f"Secret {name} is currently in a deleted but recoverable state, and its name cannot be reused; in "
+                "this state, the secret can only be recovered or purged.",
                 inner="ObjectIsDeletedButRecoverable",
             )
         value = call.body.get("value")
@@ -289,7 +290,7 @@ class KeyVault:
             404, "SecretNotFound", f"A secret with (name/id) {name}/{version} was not found in this key vault."
         )
 
-    def _get(self, call: Call, name: str, version: str) -> tuple[int, Any]:
+    def _get(self, call: Call, name: str, version: str = "") -> tuple[int, Any]:
         self._require(call, "getSecret/action", secret=name, policy="get")
         record, found = self._find(call, name, version)
         # A secret outside of nbf/exp can still be read; only a disabled one cannot:
@@ -317,10 +318,11 @@ class KeyVault:
         start = int(call.params.get("$skiptoken", 0))
         following = None
         if start + size < len(items):
-            following = f"{call.base}/{'/'.join(call.parts)}?api-version={call.api_version}&$skiptoken={start + size}&maxresults={size}"
+            query = f"api-version={call.api_version}&$skiptoken={start + size}&maxresults={size}"
+            following = f"{call.base}/{'/'.join(call.parts)}?{query}"
         return 200, {"value": items[start : start + size], "nextLink": following}
 
-    def _update(self, call: Call, name: str, version: str) -> tuple[int, Any]:
+    def _update(self, call: Call, name: str, version: str = "") -> tuple[int, Any]:
         self._require(call, "update/action", secret=name, policy="set")
         record, found = self._find(call, name, version)
         _apply(found, call.body)
@@ -362,7 +364,9 @@ class KeyVault:
             raise VaultError(
                 403,
                 "Forbidden",
-                f'Operation "purge" is not allowed because purge protection is enabled for this vault. Key Vault service will automatically purge it after the retention period has passed.\r\nVault: {call.vault.id.name}',
+                'Operation "purge" is not allowed because purge protection is enabled for this vault. Key Vault '
+                "service will automatically purge it after the retention period has passed.\r\n"
+                f"Vault: {call.vault.id.name}",
                 inner="ForbiddenByPolicy",
             )
         self._store.delete_record(DELETED, self._key(call, name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 _SEGMENT = re.compile(r"^[^.\[\]]+(\[\])?$")
@@ -113,7 +114,7 @@ def get(body: Any, path: Path | Concrete | str) -> Any:
 
 def put(body: Any, path: Concrete, value: Any, *, make_parents: bool = True) -> bool:
     """Set the value at a concrete path; false when the object above it is absent and may not be made."""
-    for step, following in zip(path[:-1], path[1:], strict=True):
+    for step, following in pairwise(path):
         if isinstance(step, int):
             body = body[step]
             continue

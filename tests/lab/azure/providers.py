@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from tests.lab.azure.arm_id import RESOURCE_GROUP_TYPE, ArmId
 from tests.lab.azure.errors import ArmError
+from tests.lab.azure.running import Answer
 from tests.lab.azure.typedata import REGIONS
 
 if TYPE_CHECKING:
     from tests.lab.azure.arm import Call
-    from tests.lab.azure.engine import Answer, Engine
+    from tests.lab.azure.engine import Engine
 
 _OPERATION_KINDS = frozenset({"operations", "operationresults", "operationstatuses"})
 REGISTERING_SECONDS = 0.3
@@ -20,8 +21,6 @@ REGISTERING_SECONDS = 0.3
 
 def fixed(engine: Engine, call: Call) -> Answer | None:
     """The answer, or None when the path is something else."""
-    from tests.lab.azure.engine import Answer  # noqa: PLC0415 - the engine's module imports much
-
     lowered = tuple(segment.lower() for segment in call.path.segments)
     subscription = call.path.subscription
     known = subscription.lower() == engine.settings.subscription_id.lower()
@@ -31,21 +30,28 @@ def fixed(engine: Engine, call: Call) -> Answer | None:
         return Answer(status=200, body={"value": [_subscription(engine)], "count": {"type": "Total", "value": 1}})
     if not known or lowered[0] != "subscriptions":
         return None
-    scope = ArmId(call.path.segments[:2])
-    rest = lowered[2:]
-    if call.method == "GET" and not rest:
-        return Answer(status=200, body=_subscription(engine))
-    if call.method == "GET" and rest == ("locations",):
-        return Answer(status=200, body={"value": [_location(engine, name) for name in REGIONS]})
-    if rest and rest[0] == "operationresults" and len(rest) == 2:
-        return _operation(engine, call, "operationresults", rest[1])
-    if rest and rest[0] == "providers" and len(rest) in (1, 2, 3) and (len(rest) < 3 or call.method == "POST"):
-        return _provider(engine, call, scope, rest)
-    if len(rest) == 6 and rest[0] == "providers" and rest[2] == "locations" and rest[4] in _OPERATION_KINDS:
-        return _operation(engine, call, rest[4], rest[5])
-    if call.method == "GET" and rest and rest[-1] == "resources" and len(rest) in (1, 3):
-        return _resources(engine, call, scope if len(rest) == 1 else ArmId(call.path.segments[:4]))
-    return None
+    return _in_subscription(engine, call, ArmId(call.path.segments[:2]), lowered[2:])
+
+
+def _in_subscription(engine: Engine, call: Call, scope: ArmId, rest: tuple[str, ...]) -> Answer | None:
+    reading = call.method == "GET"
+    answer: Answer | None = None
+    match rest:
+        case () if reading:
+            answer = Answer(status=200, body=_subscription(engine))
+        case ("locations",) if reading:
+            answer = Answer(status=200, body={"value": [_location(engine, name) for name in REGIONS]})
+        case ("operationresults", operation):
+            answer = _operation(engine, call, "operationresults", operation)
+        case ("providers", *more) if len(more) < 2 or (len(more) == 2 and call.method == "POST"):
+            answer = _provider(engine, call, scope, rest)
+        case ("providers", _, "locations", _, kind, operation) if kind in _OPERATION_KINDS:
+            answer = _operation(engine, call, kind, operation)
+        case ("resources",) if reading:
+            answer = _resources(engine, call, scope)
+        case ("resourcegroups", _, "resources") if reading:
+            answer = _resources(engine, call, ArmId(call.path.segments[:4]))
+    return answer
 
 
 def _operation(engine: Engine, call: Call, kind: str, operation_id: str) -> Answer:
@@ -101,7 +107,7 @@ def _location(engine: Engine, name: str) -> dict[str, Any]:
 
 
 def _provider(engine: Engine, call: Call, scope: ArmId, rest: tuple[str, ...]) -> Answer | None:
-    from tests.lab.azure.engine import REGISTRATION, Answer  # noqa: PLC0415 - see above
+    from tests.lab.azure.engine import REGISTRATION  # noqa: PLC0415 - the engine's module imports much
 
     namespaces = engine.namespaces()
     if len(rest) == 1:
@@ -162,7 +168,7 @@ def provider_body(engine: Engine, scope: ArmId, namespace: str) -> dict[str, Any
 
 def _resources(engine: Engine, call: Call, scope: ArmId) -> Answer:
     """The generic list of tracked resources; `$filter` knows resourceType and tagName/tagValue."""
-    from tests.lab.azure.engine import Answer, full_type  # noqa: PLC0415 - see above
+    from tests.lab.azure.engine import full_type  # noqa: PLC0415 - see above
 
     engine.authorize(call.caller, "Microsoft.Resources/subscriptions/resources/read", scope)
     engine.require_group(scope)
@@ -199,7 +205,7 @@ def _resources(engine: Engine, call: Call, scope: ArmId) -> Answer:
 def _terms(text: str) -> list[tuple[str, str]]:
     found = []
     for term in text.split(" and "):
-        name, operator, value = (term.strip().split(" ", 2) + ["", ""])[:3]
+        name, operator, value = [*term.strip().split(" ", 2), "", ""][:3]
         if operator.lower() == "eq":
             found.append((name.lower(), value.strip().strip("'")))
     return found

@@ -127,7 +127,8 @@ def check_limits(engine: Engine, arm_id: ArmId, data: TypeData, api_version: str
             raise ArmError(
                 400,
                 "QuotaExceeded",
-                f"Cannot create more than {limit} {quota.label.lower()} for this subscription in region '{location}' (quota {quota.name}, "
+                f"Cannot create more than {limit} {quota.label.lower()} for this subscription in region '{location}' "
+                f"(quota {quota.name}, "
                 f"current usage {current}).",
             )
     for rule in data.of_kind("limit", api_version=api_version):

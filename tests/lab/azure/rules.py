@@ -24,7 +24,7 @@ ENVELOPE = ("id", "name", "type", "systemData")
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What rules may ask about a write: `values` fills placeholders, `make` makes fresh ones (``guid``, ``public_ip``)."""
+    """What rules may ask about a write: `values` fills placeholders, `make` makes fresh ones (``guid``)."""
 
     api_version: str
     create: bool
@@ -190,19 +190,20 @@ def fits(value: Any, options: Mapping[str, Any]) -> bool:
     if wanted and not (isinstance(value, _TYPES[wanted]) and (wanted == "boolean" or not isinstance(value, bool))):
         return False
     if isinstance(value, str):
-        if "pattern" in options and not re.fullmatch(options["pattern"], value):
-            return False
-        if not options.get("min_length", 0) <= len(value) <= options.get("max_length", len(value)):
-            return False
-        if "format" in options and not _FORMATS[options["format"]](value):
-            return False
-    if isinstance(value, list | dict) and not (
-        options.get("min_items", 0) <= len(value) <= options.get("max_items", len(value))
-    ):
-        return False
+        return _text_fits(value, options)
+    if isinstance(value, list | dict):
+        return bool(options.get("min_items", 0) <= len(value) <= options.get("max_items", len(value)))
     if isinstance(value, int | float) and not isinstance(value, bool):
         return bool(options.get("min", value) <= value <= options.get("max", value))
     return True
+
+
+def _text_fits(value: str, options: Mapping[str, Any]) -> bool:
+    return (
+        bool(re.fullmatch(options.get("pattern", "(?s:.*)"), value))
+        and bool(options.get("min_length", 0) <= len(value) <= options.get("max_length", len(value)))
+        and ("format" not in options or _FORMATS[options["format"]](value))
+    )
 
 
 def check_enums(rules: Iterable[Rule], body: dict[str, Any], facts: Facts) -> None:
@@ -413,7 +414,7 @@ def same(left: Any, right: Any) -> bool:
 
 
 def stored_at(stored: Any, body: Any, concrete: Concrete) -> Any:
-    """The stored value that belongs to a place of the new body: list elements are matched by name or id, else by place."""
+    """The stored value for a place of the new body: list elements are matched by name or id, else by place."""
     for step in concrete:
         if isinstance(step, str):
             stored = paths.get(stored, (step,))

@@ -26,9 +26,9 @@ class Settings:
     """Settings of one simulator.
 
     `home` holds the database (`azure/state.sqlite3`). `base_url` is how clients reach ARM and Entra, without a trailing
-    slash. `vault_host` is a format for the host of vault N. `cluster_manager` names a callable ``module:name`` that gets
-    the home directory and returns a ClusterManager; empty means NullClusterManager. `latency_ms` is added to every ARM
-    and vault request. `time_scale` multiplies the duration of every long-running operation.
+    slash. `vault_host` is a format for the host of vault N. `cluster_manager` names a callable ``module:name`` that
+    gets the home directory and returns a ClusterManager; empty means NullClusterManager. `latency_ms` is added to
+    every ARM and vault request. `time_scale` multiplies the duration of every long-running operation.
     `retry_after` is what Retry-After says in seconds; less than a second is said by x-ms-retry-after-ms instead.
     `preregistered` lists provider namespaces registered from the start. `without_rules` switches rules of the type data
     off (``<type>#<rule id>``), for tests that must turn red.

@@ -16,7 +16,8 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS resources (
     key TEXT PRIMARY KEY, id TEXT NOT NULL, type TEXT NOT NULL, parent TEXT NOT NULL, subscription TEXT NOT NULL,
-    resource_group TEXT NOT NULL, name TEXT NOT NULL, position INTEGER NOT NULL, body TEXT NOT NULL, private TEXT NOT NULL
+    resource_group TEXT NOT NULL, name TEXT NOT NULL, position INTEGER NOT NULL, body TEXT NOT NULL,
+    private TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS resources_type ON resources (type, name);
 CREATE INDEX IF NOT EXISTS resources_group ON resources (resource_group, type);
@@ -30,7 +31,8 @@ CREATE TABLE IF NOT EXISTS records (
     kind TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (kind, key)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counters (
-    part TEXT NOT NULL, effect TEXT NOT NULL, verb TEXT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (part, effect, verb)
+    part TEXT NOT NULL, effect TEXT NOT NULL, verb TEXT NOT NULL, number INTEGER NOT NULL,
+    PRIMARY KEY (part, effect, verb)
 ) WITHOUT ROWID;
 """
 

@@ -72,7 +72,9 @@ class Running:
 def serve(
     home: Path, *, clusters: ClusterManager | None = None, vault_addresses: int = 4, **settings: Any
 ) -> Iterator[Running]:
-    """Run a simulator whose state is in `home`; `settings` are those of Settings (quick operations and registered providers unless given).
+    """Run a simulator whose state is in `home`; `settings` are those of Settings.
+
+    Unless given otherwise operations are quick and all providers registered.
 
     REQUESTS_CA_BUNDLE and SSL_CERT_FILE point at its certificate authority meanwhile, for clients like azure-core's.
     """
@@ -82,10 +84,11 @@ def serve(
     if known.exists():
         chosen = Settings.load(home)
     else:
+        quick: dict[str, Any] = {"time_scale": 0.1, "retry_after": 0.05, "preregistered": ("*",)}
         chosen = Settings(
             home=home,
             base_url=f"https://127.0.0.1:{port}",
-            **({"time_scale": 0.1, "retry_after": 0.05, "preregistered": ("*",)} | settings),
+            **(quick | settings),
         )
         chosen.save()
     hosts = ["127.0.0.1", *(f"127.10.0.{number}" for number in range(1, vault_addresses + 1))]

@@ -147,6 +147,7 @@ class Tokens:
             raise TokenError(
                 "InvalidAuthenticationTokenAudience",
                 f"The access token has been obtained for wrong audience or resource '{claims['aud']}'. "
-                f"It should exactly match with one of the allowed audiences {', '.join(sorted(repr(entry) for entry in wanted))}.",
+                "It should exactly match with one of the allowed audiences "
+                f"{', '.join(sorted(repr(entry) for entry in wanted))}.",
             )
         return claims

@@ -499,7 +499,8 @@ def main() -> int:
     for key in sorted(types):
         found = types[key]
         print(
-            f"{found.full_name}: {len(found.rules)} rules, api-versions {found.api_versions[0]} … {found.api_versions[-1]}"
+            f"{found.full_name}: {len(found.rules)} rules, api-versions {found.api_versions[0]} … "
+            f"{found.api_versions[-1]}"
         )
     return 0
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.lab.azure.testing import Running, serve
+from tests.lab.azure.typedata import standard_types
 
 VNETS = "Microsoft.Network/virtualNetworks"
 VERSION = "2024-05-01"
@@ -296,7 +297,7 @@ def test_a_reference_must_exist_and_keeps_its_target(client: httpx.Client, group
 def test_without_the_rule_a_reference_may_lead_nowhere(tmp_path) -> None:
     off = [
         rule
-        for rule in serve_types()["microsoft.network/virtualnetworks/subnets"].rules
+        for rule in standard_types()["microsoft.network/virtualnetworks/subnets"].rules
         if rule.kind == "reference" and "networksecuritygroup" in rule.paths[0].text.lower()
     ]
     assert len(off) == 1
@@ -304,12 +305,6 @@ def test_without_the_rule_a_reference_may_lead_nowhere(tmp_path) -> None:
         group = f"{azure.subscription}/resourceGroups/r"
         client.put(f"{group}?api-version=2021-04-01", json={"location": "francecentral"})
         assert client.put(vnet(group), json=with_nsg(nsg(group))).status_code == 201
-
-
-def serve_types():
-    from tests.lab.azure.typedata import standard_types  # noqa: PLC0415
-
-    return standard_types()
 
 
 def lock(scope: str, level: str = "CanNotDelete") -> tuple[str, dict[str, Any]]:

@@ -66,7 +66,7 @@ def test_an_assignment_to_a_group_counts_for_its_members(azure: Running, client:
 
 
 @pytest.mark.parametrize(
-    ("role", "principal", "more", "expected"),
+    "case",
     [
         (READER, "90000000-0000-4000-8000-000000000000", {}, (400, "PrincipalNotFound")),
         ("90000000-0000-4000-8000-000000000000", None, {}, (404, "RoleDefinitionDoesNotExist")),
@@ -78,11 +78,9 @@ def test_refused_assignments(
     azure: Running,
     client: httpx.Client,
     group: str,
-    role: str,
-    principal: str | None,
-    more: dict[str, Any],
-    expected: tuple[int, str],
+    case: tuple[str, str | None, dict[str, Any], tuple[int, str]],
 ) -> None:
+    role, principal, more, expected = case
     refused = client.put(
         assignment(group), json=body(azure, role, principal or azure.settings.second_object_id, **more)
     )

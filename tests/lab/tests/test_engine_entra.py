@@ -173,7 +173,8 @@ def test_a_token_signed_by_somebody_else(issuer: Issuer, exchange: Callable[[str
 def test_a_deleted_credential_ends_it(
     azure: Running, group: str, issuer: Issuer, exchange: Callable[[str], str]
 ) -> None:
-    path = f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/openmrs/federatedIdentityCredentials/openmrs"
+    identity = f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/openmrs"
+    path = f"{identity}/federatedIdentityCredentials/openmrs"
     with azure.client() as client:
         assert client.delete(f"{path}?api-version=2023-01-31").status_code == 200
     with pytest.raises(ClientAuthenticationError, match="AADSTS700211"):

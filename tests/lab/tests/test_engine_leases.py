@@ -16,7 +16,8 @@ ONE, TWO = "50000000-0000-4000-8000-000000000001", "50000000-0000-4000-8000-0000
 
 
 def held(**changes: Any) -> leases.Lease:
-    return leases.Lease(**({"id": ONE, "duration": 60, "ends": 160.0} | changes))
+    known: dict[str, Any] = {"id": ONE, "duration": 60, "ends": 160.0}
+    return leases.Lease(**(known | changes))
 
 
 @pytest.mark.parametrize(

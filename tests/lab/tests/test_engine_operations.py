@@ -133,7 +133,8 @@ def test_the_generic_client_of_azure_core_waits_for_operations(azure: Running, g
         ARMChallengeAuthenticationPolicy(credential, f"{azure.base_url}/.default"),
         CustomHookPolicy(),
     ]
-    with ARMPipelineClient(azure.base_url, policies=policies) as core:
+    pipeline: ARMPipelineClient[Any, Any] = ARMPipelineClient(azure.base_url, policies=policies)
+    with pipeline as core:
 
         def run(method: str, body: Any = None) -> Any:
             request = HttpRequest(method, azure.base_url + vnet(group), json=body)

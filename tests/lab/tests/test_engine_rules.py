@@ -8,7 +8,7 @@ import pytest
 
 from tests.lab.azure import paths, rules, typedata
 from tests.lab.azure.errors import ArmError
-from tests.lab.azure.typedata import Rule, TypeDataError
+from tests.lab.azure.typedata import TypeDataError
 
 
 def facts(stored: dict[str, Any] | None = None, **values: Any) -> rules.Facts:

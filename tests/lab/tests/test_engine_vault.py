@@ -56,7 +56,8 @@ def vault(azure: Running, group: str, name: str):
 
 
 def purge_path(azure: Running, name: str) -> str:
-    return f"{azure.subscription}/providers/Microsoft.KeyVault/locations/francecentral/deletedVaults/{name}/purge?api-version={VERSION}"
+    location = f"{azure.subscription}/providers/Microsoft.KeyVault/locations/francecentral"
+    return f"{location}/deletedVaults/{name}/purge?api-version={VERSION}"
 
 
 def secrets(azure: Running, vault: dict[str, Any], *, second: bool = False, version: str = "7.6") -> SecretClient:

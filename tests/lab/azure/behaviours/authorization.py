@@ -33,16 +33,20 @@ class RoleAssignments(Behaviour):
             raise ArmError(
                 404,
                 "RoleDefinitionDoesNotExist",
-                f"The specified role definition with ID '{properties['roleDefinitionId'].rsplit('/', 1)[-1]}' does not exist.",
+                f"The specified role definition with ID '{properties['roleDefinitionId'].rsplit('/', 1)[-1]}' does "
+                "not exist.",
             )
         principal = ctx.engine.directory.by_object_id(str(properties["principalId"]))
         if principal is None:
             raise ArmError(
                 400,
                 "PrincipalNotFound",
-                f"Principal {str(properties['principalId']).replace('-', '')} does not exist in the directory {ctx.settings.tenant_id}. Check that you "
-                "have the correct principal ID. If you are creating this principal and then immediately assigning a role, this error might be "
-                "related to a replication delay. In this case, set the role assignment principalType property to a value, such as "
+                f"Principal {str(properties['principalId']).replace('-', '')} does not exist in the directory "
+                f"{ctx.settings.tenant_id}. Check that you "
+                "have the correct principal ID. If you are creating this principal and then immediately assigning a "
+                "role, this error might be "
+                "related to a replication delay. In this case, set the role assignment principalType property to a "
+                "value, such as "
                 "ServicePrincipal, User, or Group.  See https://aka.ms/docs-principaltype",
             )
         asked = properties.get("principalType")
@@ -50,7 +54,8 @@ class RoleAssignments(Behaviour):
             raise ArmError(
                 400,
                 "UnmatchedPrincipalType",
-                f"The PrincipalId '{principal.object_id.replace('-', '')}' has type '{principal.arm_type}' , which is different from specified PrinciaplType '{asked}'.",
+                f"The PrincipalId '{principal.object_id.replace('-', '')}' has type '{principal.arm_type}' , which "
+                f"is different from specified PrinciaplType '{asked}'.",
             )
         properties["principalType"] = principal.arm_type
         guid = str(properties["roleDefinitionId"]).rstrip("/").rsplit("/", 1)[-1]
@@ -78,7 +83,8 @@ class RoleAssignments(Behaviour):
                 raise ArmError(
                     409,
                     "RoleAssignmentExists",
-                    f"The role assignment already exists. The ID of the existing role assignment is {other.id.name.replace('-', '')}.",
+                    "The role assignment already exists. The ID of the existing role assignment is "
+                    f"{other.id.name.replace('-', '')}.",
                 )
 
     def list(self, ctx: Listing) -> list[Resource]:
@@ -125,7 +131,8 @@ class RoleDefinitions(Behaviour):
                 raise ArmError(
                     409,
                     "RoleDefinitionWithSameNameExists",
-                    f"A custom role with the same name '{properties['roleName']}' already exists in this directory. Use a different name.",
+                    f"A custom role with the same name '{properties['roleName']}' already exists in this directory. "
+                    "Use a different name.",
                 )
 
     def before_delete(self, ctx: Write) -> None:

@@ -129,7 +129,8 @@ class AgentPools(Behaviour):
             raise ArmError(
                 400,
                 "BadRequest",
-                f"The VM size of {size} is not allowed in your subscription in location. The lab knows sizes of the B, D, E and F series.",
+                f"The VM size of {size} is not allowed in your subscription in location. The lab knows sizes of the "
+                "B, D, E and F series.",
             )
         cluster = ctx.store.get(ctx.id.parent)
         control_plane = (
@@ -141,7 +142,8 @@ class AgentPools(Behaviour):
             raise ArmError(
                 400,
                 "NodePoolMcVersionIncompatible",
-                f"Node pool version {wanted} and control plane version {control_plane} are incompatible. Minor version of node pool cannot be "
+                f"Node pool version {wanted} and control plane version {control_plane} are incompatible. Minor "
+                "version of node pool cannot be "
                 "bigger than control plane version.",
             )
         version = full_version(wanted or str(control_plane))
@@ -221,7 +223,8 @@ def _check_upgrade(wanted: Any, current: Any) -> None:
         raise ArmError(
             400,
             "OperationNotAllowed",
-            f"Upgrading Kubernetes version {current} to {wanted} is not allowed. Available upgrades: [{full_version(following)}]. See "
+            f"Upgrading Kubernetes version {current} to {wanted} is not allowed. Available upgrades: "
+            f"[{full_version(following)}]. See "
             "https://aka.ms/aks-supported-k8s-ver for version details.",
         )
 
@@ -319,8 +322,10 @@ def _check_permissions(ctx: Write) -> None:
         raise ArmError(
             400,
             "CustomKubeletIdentityMissingPermissionError",
-            "The cluster using user-assigned managed identity must be granted 'Managed Identity Operator' role to assign kubelet identity. "
-            f"You can run 'az role assignment create --assignee {own[0]} --scope {kubelet} --role \"Managed Identity Operator\"' to grant the permission.",
+            "The cluster using user-assigned managed identity must be granted 'Managed Identity Operator' role to "
+            "assign kubelet identity. "
+            f"You can run 'az role assignment create --assignee {own[0]} --scope {kubelet} --role \"Managed Identity "
+            "Operator\"' to grant the permission.",
         )
     zone = str((properties.get("apiServerAccessProfile") or {}).get("privateDNSZone") or "")
     linking = "Microsoft.Network/privateDnsZones/virtualNetworkLinks/write"
@@ -329,7 +334,8 @@ def _check_permissions(ctx: Write) -> None:
         raise ArmError(
             400,
             "CustomPrivateDNSZoneMissingPermissionError",
-            f"The cluster user-assigned identity must be given permission to write to the private dns zone ({zone}): 'Private DNS Zone Contributor'.",
+            f"The cluster user-assigned identity must be given permission to write to the private dns zone ({zone}): "
+            "'Private DNS Zone Contributor'.",
         )
 
 
@@ -357,7 +363,8 @@ def _check_quota(engine: Engine, cluster_id: ArmId, location: str) -> None:
             raise ArmError(
                 400,
                 "ErrCode_InsufficientVCPUQuota",
-                f"Insufficient vcpu quota requested {asked}, remaining {max(0, limit - taken)} {what} for region {location}. If you want to increase the "
+                f"Insufficient vcpu quota requested {asked}, remaining {max(0, limit - taken)} {what} for region "
+                f"{location}. If you want to increase the "
                 "quota, please follow this instruction: https://learn.microsoft.com/azure/quotas/view-quotas.",
             )
 
@@ -368,7 +375,8 @@ def _kubeconfig(ctx: Action) -> str:
         raise ArmError(
             400,
             "BadRequest",
-            f"The managed cluster '{ctx.id.name}' is not running yet; its state is {ctx.resource.body['properties'].get('provisioningState')}.",
+            f"The managed cluster '{ctx.id.name}' is not running yet; its state is "
+            f"{ctx.resource.body['properties'].get('provisioningState')}.",
         )
     user = f"clusterUser_{ctx.id.resource_group}_{ctx.id.name}"
     authority = [

@@ -20,7 +20,7 @@ SHORTEST, LONGEST = 15, 60
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """A lease as stored. Times in seconds since the epoch; `ends` None = without end. `broken` is when a break takes effect."""
+    """A lease as stored, times in seconds since the epoch: when it `ends` (None: never), when a break takes effect."""
 
     id: str
     duration: int
@@ -91,7 +91,7 @@ def release(lease: Lease | None, *, lease_id: str) -> None:
 
 
 def break_(lease: Lease | None, *, now: float, period: int | None) -> tuple[Lease, int]:
-    """End it without its id: at once for an endless lease or period 0, else after the shorter of period and what is left."""
+    """End it without its id: at once when it is endless, else after the shorter of period and what is left."""
     if lease is None:
         raise ArmError(409, "LeaseNotPresentWithLeaseOperation", "There is currently no lease on the container.")
     if period is not None and not 0 <= period <= LONGEST:

@@ -34,14 +34,16 @@ class Vaults(Behaviour):
             raise ArmError(
                 409,
                 "ConflictError",
-                f"A vault with the same name already exists in deleted state. You need to either recover or purge existing key vault. Vault: {ctx.id.name}.",
+                "A vault with the same name already exists in deleted state. You need to either recover or purge "
+                f"existing key vault. Vault: {ctx.id.name}.",
             )
         if ctx.create and recovering:
             if deleted is None or deleted["id"].lower() != ctx.id.key:
                 raise ArmError(
                     400,
                     "SoftDeletedVaultDoesNotExist",
-                    f"A soft deleted vault with the given name does not exist. Ensure that the name for the vault that is being attempted to recover is in a recoverable state: {ctx.id.name}.",
+                    "A soft deleted vault with the given name does not exist. Ensure that the name for the vault "
+                    f"that is being attempted to recover is in a recoverable state: {ctx.id.name}.",
                 )
             asked = ctx.body["properties"]
             ctx.body = deleted["body"] | {"tags": ctx.body.get("tags") or deleted["body"].get("tags") or {}}
@@ -102,7 +104,8 @@ def _shown(request: ProviderRequest, raw: dict[str, Any]) -> dict[str, Any]:
     if raw["body"]["properties"].get("enablePurgeProtection"):
         properties["purgeProtectionEnabled"] = True
     return {
-        "id": f"/subscriptions/{request.subscription}/providers/{_NAMESPACE}/locations/{location}/deletedVaults/{vault.name}",
+        "id": f"/subscriptions/{request.subscription}/providers/{_NAMESPACE}/locations/{location}/deletedVaults/"
+        f"{vault.name}",
         "name": vault.name,
         "type": "Microsoft.KeyVault/deletedVaults",
         "properties": properties,
@@ -135,7 +138,8 @@ def deleted_vault(request: ProviderRequest) -> Any:
         raise ArmError(
             400,
             "DeletedVaultPurge",
-            f"Operation 'DeletedVaultPurge' is not allowed: purge protection is enabled for the vault '{request.groups['name']}'.",
+            "Operation 'DeletedVaultPurge' is not allowed: purge protection is enabled for the vault "
+            f"'{request.groups['name']}'.",
         )
     with store.transaction():
         store.delete_record(DELETED, name)
