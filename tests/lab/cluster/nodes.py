@@ -65,7 +65,12 @@ def _node(cluster: dict[str, Any], pool: dict[str, Any], number: int, index: int
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": name, "labels": dict(_labels(cluster, pool, name, index, group))},
+        "metadata": {
+            "name": name,
+            "labels": dict(_labels(cluster, pool, name, index, group)),
+            # Says to whoever asks that no kubelet is behind it: https://kwok.sigs.k8s.io/docs/user/configuration/
+            "annotations": {"kwok.x-k8s.io/node": "fake"},
+        },
         "spec": {
             "providerID": f"azure:///subscriptions/{subscription}/resourceGroups/{group.lower()}/providers/"
             f"Microsoft.Compute/virtualMachineScaleSets/{scale_set}/virtualMachines/{index}",
