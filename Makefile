@@ -25,11 +25,11 @@ help: ## Show these lines
 
 .PHONY: demo
 demo: venv ## Build everything in the lab, from nothing to OpenMRS, and say what was built
-	@tests/tools/demo
+	@python tests/tools/demo.py
 
 .PHONY: test
 test: venv ## Run lint, unit, contract, lab and integration tests; prints the counts
-	@tests/tools/run-tests
+	@python tests/tools/run_tests.py $(PARTS)
 
 .PHONY: lint
 lint: venv ## Run every static check

@@ -173,7 +173,7 @@ findings:
       message: "It expires on 2026-12-01: rotate it."
 plan:
   description:
-    - What is done (in check mode, would be done), in order. RV(plan[].action) is C(create), C(update) or C(recover).
+    - What is done (in check mode, would be done), in order. C(action) is C(create), C(update) or C(recover).
   returned: always
   type: list
   elements: dict

@@ -23,7 +23,6 @@ if t.TYPE_CHECKING:
 __all__ = ["Azure", "Lookup"]
 
 
-
 class Azure:
     """The Azure client of a run, made when it is first needed.
 
