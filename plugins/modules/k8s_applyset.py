@@ -195,6 +195,11 @@ extends_documentation_fragment:
   - audioprothese.platform.kubernetes
   - audioprothese.platform.azure
 attributes:
+  action_group:
+    description: Use C(group/audioprothese.platform.kubernetes) and C(group/audioprothese.platform.azure) in
+      C(module_defaults) to set options for these modules.
+    support: full
+    membership: [audioprothese.platform.azure, audioprothese.platform.kubernetes]
   check_mode:
     support: full
     description: The API server judges every object in a dry run. What it cannot judge yet, because a namespace, a kind
@@ -205,6 +210,9 @@ attributes:
   idempotent:
     support: full
     description: Objects the API server would not change are not written.
+notes:
+  - Progress is printed while the task runs, from C(-v) on each request with its duration too.
+  - An object that Argo CD or another ApplySet manages is refused, not taken over.
 requirements:
   - kubernetes >= 31
   - openshift >= 0.13.2
