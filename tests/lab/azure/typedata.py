@@ -258,8 +258,9 @@ def _sortable(version: str) -> tuple[str, str]:
 
 
 def load(directory: FilePath = TYPES_DIRECTORY, *, without: Iterable[str] = ()) -> dict[str, TypeData]:
-    """Read every file of `directory`. `without` names rules to leave out (``<type>#<rule id>``), for sabotage twins.
+    """Read every file of `directory`.
 
+    `without` names what to leave out, for sabotage twins: ``<type>#<rule id>`` or ``<type>#concurrency``.
     Raises TypeDataError, also when a name in `without` means no rule.
     """
     types: dict[str, TypeData] = {}
@@ -284,6 +285,9 @@ def _switch_off(types: dict[str, TypeData], without: Iterable[str]) -> dict[str,
     for wanted in without:
         type_name, _, rule_id = wanted.partition("#")
         target = types.get(type_name.lower())
+        if target is not None and rule_id == "concurrency":
+            types[target.key] = replace(target, concurrency=Concurrency())
+            continue
         if target is None or all(rule.id != rule_id for rule in target.rules):
             raise TypeDataError(f"{wanted}: no such rule to switch off")
         types[target.key] = replace(target, rules=tuple(rule for rule in target.rules if rule.id != rule_id))
