@@ -1,0 +1,148 @@
+# Copyright (c) 2026, AudioProthese+ platform team
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Microsoft's own management clients, pointed at a simulated Azure as an operator would point them at a sovereign cloud."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from azure.core.exceptions import HttpResponseError
+from azure.identity import ClientSecretCredential
+from azure.mgmt.authorization import AuthorizationManagementClient
+from azure.mgmt.containerregistry import ContainerRegistryManagementClient
+from azure.mgmt.containerservice import ContainerServiceClient
+from azure.mgmt.dns import DnsManagementClient
+from azure.mgmt.keyvault import KeyVaultManagementClient
+from azure.mgmt.loganalytics import LogAnalyticsManagementClient
+from azure.mgmt.monitor import MonitorManagementClient
+from azure.mgmt.msi import ManagedServiceIdentityClient
+from azure.mgmt.network import NetworkManagementClient
+from azure.mgmt.privatedns import PrivateDnsManagementClient
+from azure.mgmt.resource.locks import ManagementLockClient
+from azure.mgmt.resource.resources import ResourceManagementClient
+from azure.mgmt.storage import StorageManagementClient
+
+from tests.lab.azure.testing import Running
+
+LOCATION = "francecentral"
+
+
+@dataclass
+class Clients:
+    """One client per service, all with the same secret-based credential from azure-identity."""
+
+    azure: Running
+
+    @cached_property
+    def credential(self) -> ClientSecretCredential:
+        settings = self.azure.settings
+        return ClientSecretCredential(
+            settings.tenant_id,
+            settings.client_id,
+            settings.client_secret,
+            authority=self.azure.base_url,
+            disable_instance_discovery=True,
+        )
+
+    def _make(self, kind: Any, **more: Any) -> Any:
+        options = {"base_url": self.azure.base_url, "credential_scopes": [f"{self.azure.base_url}/.default"]}
+        return kind(self.credential, self.azure.settings.subscription_id, polling_interval=0, **options, **more)
+
+    @cached_property
+    def resources(self) -> ResourceManagementClient:
+        return self._make(ResourceManagementClient)
+
+    @cached_property
+    def locks(self) -> ManagementLockClient:
+        return self._make(ManagementLockClient)
+
+    @cached_property
+    def authorization(self) -> AuthorizationManagementClient:
+        return self._make(AuthorizationManagementClient, api_version="2022-04-01")
+
+    @cached_property
+    def identities(self) -> ManagedServiceIdentityClient:
+        return self._make(ManagedServiceIdentityClient)
+
+    @cached_property
+    def network(self) -> NetworkManagementClient:
+        return self._make(NetworkManagementClient)
+
+    @cached_property
+    def private_dns(self) -> PrivateDnsManagementClient:
+        return self._make(PrivateDnsManagementClient)
+
+    @cached_property
+    def dns(self) -> DnsManagementClient:
+        return self._make(DnsManagementClient)
+
+    @cached_property
+    def vaults(self) -> KeyVaultManagementClient:
+        return self._make(KeyVaultManagementClient)
+
+    @cached_property
+    def registries(self) -> ContainerRegistryManagementClient:
+        return self._make(ContainerRegistryManagementClient)
+
+    @cached_property
+    def storage(self) -> StorageManagementClient:
+        return self._make(StorageManagementClient)
+
+    @cached_property
+    def workspaces(self) -> LogAnalyticsManagementClient:
+        return self._make(LogAnalyticsManagementClient)
+
+    @cached_property
+    def monitor(self) -> MonitorManagementClient:
+        return self._make(MonitorManagementClient, api_version="2021-05-01-preview")
+
+    @cached_property
+    def clusters(self) -> ContainerServiceClient:
+        return self._make(ContainerServiceClient)
+
+
+def code(error: HttpResponseError) -> str:
+    """The error code of a refusal, as azure-core read it."""
+    return error.error.code if error.error is not None else ""
+
+
+def made(client: Any, *arguments: Any) -> Any:
+    """Create or update something and wait until it is done."""
+    return client.begin_create_or_update(*arguments).result(30)
+
+
+def vnet_body(*prefixes: str, **subnets: Any) -> dict[str, Any]:
+    """A virtual network with subnets by name: a prefix, or properties."""
+    items = [
+        {"name": name, "properties": {"addressPrefix": value} if isinstance(value, str) else value}
+        for name, value in subnets.items()
+    ]
+    spaces = list(prefixes) or ["10.0.0.0/16"]
+    return {"location": LOCATION, "properties": {"addressSpace": {"addressPrefixes": spaces}, "subnets": items}}
+
+
+def cluster_body(**properties: Any) -> dict[str, Any]:
+    """The smallest cluster that AKS accepts."""
+    pool = {"name": "system", "mode": "System", "count": 1, "vmSize": "Standard_D2s_v5", "osType": "Linux"}
+    return {
+        "location": LOCATION,
+        "identity": {"type": "SystemAssigned"},
+        "properties": {"dnsPrefix": "aks", "agentPoolProfiles": [pool], **properties},
+    }
+
+
+def vault_body(azure: Running, **properties: Any) -> dict[str, Any]:
+    """A vault that trusts Azure's roles."""
+    wanted = {
+        "tenantId": azure.settings.tenant_id,
+        "sku": {"family": "A", "name": "standard"},
+        "enableRbacAuthorization": True,
+    }
+    return {"location": LOCATION, "properties": wanted | properties}
+
+
+def account_body(**properties: Any) -> dict[str, Any]:
+    """A storage account."""
+    return {"location": LOCATION, "kind": "StorageV2", "sku": {"name": "Standard_ZRS"}, "properties": properties}
