@@ -57,6 +57,7 @@ _REMEDIES: t.Final = {
 
 
 _NOT_FOUND: t.Final = 404
+_FIRST_ERROR: t.Final = 400
 
 
 class ArmError(PlatformError):
@@ -134,6 +135,13 @@ def _no_token(exc: AzureError, where: str, host: str = "") -> ArmError:
             remedy="Set AZURE_CLIENT_ID, AZURE_SECRET and AZURE_TENANT, name a profile, or run az login",
             text=text,
         )
+    if "Unable to get authority configuration" in text:
+        return AuthenticationError(
+            f"cannot get a token: {host or 'the authority'} does not know the tenant",
+            where=where,
+            remedy="Check AZURE_TENANT, and cloud_environment",
+            text=text,
+        )
     found = re.search(r"AADSTS\d+", text)
     number = found.group(0) if found else ""
     what, remedy = _ENTRA.get(number, (_first_line(exc), "Check the credentials given to the module"))
@@ -157,8 +165,9 @@ def _refused(exc: HttpResponseError, *, doing: str, where: str) -> ArmError:
     if not code and text.startswith("Operation returned"):
         text = str(getattr(exc, "reason", "") or "without a reason")
     said = f"{code}: {text}" if code and text else code or text
+    answered = f"Azure answered {status}" if status >= _FIRST_ERROR else "the operation failed with"
     return ArmError(
-        f"cannot {doing}: Azure answered {f'{status} ' if status else ''}{said}".rstrip(),
+        f"cannot {doing}: {answered} {said}",
         where=where,
         remedy=remedy,
         status=status,
