@@ -174,7 +174,7 @@ def test_what_cannot_change_is_named_before_the_first_write(engine: Engine, kind
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"spec": {"replicaz": 1}}, r"replicaz"),
+        ({"spec": {"replicaz": 1}}, r"Deployment/default/web: spec\.replicaz is no field of apps/v1/Deployment"),
         ({"spec": {"replicas": -1}}, r"spec\.replicas is not valid"),
         ({"kind": "Deploymentt"}, r"does not serve apps/v1/Deploymentt"),
     ],
@@ -211,6 +211,29 @@ def test_custom_resources_come_with_their_definition(engine: Engine) -> None:
     assert engine.run(*documents)["changed"] is False
     with pytest.raises(OutcomeError, match="it would be deleted, and it holds state"):
         engine.run(*documents, absent=True)
+
+
+def test_what_is_being_deleted_is_waited_for_by_nobody(engine: Engine) -> None:
+    engine.run(engine.namespace, engine.config(a="1"))
+    engine.kubectl("patch", "configmap/config", "-p", '{"metadata": {"finalizers": ["test.example/hold"]}}')
+    engine.kubectl("delete", "configmap/config", "--wait=false")
+    with pytest.raises(OutcomeError, match=r"config: it is being deleted, held by test\.example/hold"):
+        engine.run(engine.namespace, engine.config(a="2"))
+    engine.kubectl("patch", "configmap/config", "-p", '{"metadata": {"finalizers": null}}')
+    assert engine.run(engine.namespace, engine.config(a="2"))["changed"] is True
+
+
+def test_versions_of_one_kind_may_be_mixed(engine: Engine) -> None:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    common = {"scaleTargetRef": target, "maxReplicas": 3}
+    old = engine.document("autoscaling/v1", "HorizontalPodAutoscaler", "old", spec=common)
+    metric = {
+        "type": "Resource",
+        "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}},
+    }
+    new = engine.document("autoscaling/v2", "HorizontalPodAutoscaler", "new", spec={**common, "metrics": [metric]})
+    engine.run(engine.namespace, old, new)
+    assert engine.run(engine.namespace, old, new)["changed"] is False
 
 
 def test_members_no_longer_declared_are_pruned_wherever_they_are(engine: Engine) -> None:

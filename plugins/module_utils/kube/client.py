@@ -25,6 +25,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.kube.discov
     MemoryDiscoverer,
 )
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.errors import (
+    NOT_IN_SCHEMA,
     ApiError,
     Cause,
     ConflictError,
@@ -299,7 +300,7 @@ class KubeClient:
                     raise self._unreachable(exc) from exc
                 if exc.status == _THROTTLED:
                     self._count("throttled")
-                if exc.status not in _TEMPORARY or attempt == _ATTEMPTS:
+                if exc.status not in _TEMPORARY or attempt == _ATTEMPTS or NOT_IN_SCHEMA in str(exc.body):
                     raise self._refused(exc, verb, where) from exc
                 pause = _retry_after(exc.headers)
             except HTTPError as exc:

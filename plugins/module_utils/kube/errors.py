@@ -12,7 +12,10 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import PlatformError
 
-__all__ = ["ApiError", "Cause", "ConflictError", "ConnectionFailed", "KubeError", "OutcomeError"]
+__all__ = ["NOT_IN_SCHEMA", "ApiError", "Cause", "ConflictError", "ConnectionFailed", "KubeError", "OutcomeError"]
+
+NOT_IN_SCHEMA = "field not declared in schema"
+"""What server-side apply says about an unknown field, with status 500 although trying again is pointless."""
 
 
 class KubeError(PlatformError):

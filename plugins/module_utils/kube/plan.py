@@ -25,7 +25,12 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.kube.compar
     path_of_cause,
     uncovered,
 )
-from ansible_collections.audioprothese.platform.plugins.module_utils.kube.errors import ApiError, Cause, KubeError
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.errors import (
+    NOT_IN_SCHEMA,
+    ApiError,
+    Cause,
+    KubeError,
+)
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.objects import (
     Manifest,
     ObjectId,
@@ -53,6 +58,7 @@ SOURCE = "kubernetes"
 _INVALID = 422
 _SHOWN = 10
 _MANAGER = re.compile(r'conflict with "([^"]*)"')
+_UNKNOWN_FIELD = re.compile(rf"(\.\S+): {re.escape(NOT_IN_SCHEMA)}")
 _STATEFUL = frozenset(
     {
         ("", "Namespace"),
@@ -176,6 +182,15 @@ def state_problems(
                     remedy="Remove it from this set, or let the other owner release it first",
                 )
             ]
+        if (state.live.get("metadata") or {}).get("deletionTimestamp"):
+            held = ", ".join(state.live["metadata"].get("finalizers") or ())
+            return [
+                KubeError(
+                    "it is being deleted" + (f", held by {held}" if held else ""),
+                    where=where,
+                    remedy="Run again once it is gone",
+                )
+            ]
     if state.refused is not None:
         return [explain_refusal(state, state.refused, redactor)]
     if state.conflicts and not may_take_over(state.conflicts, take_over, force=force):
@@ -235,6 +250,11 @@ def explain_refusal(state: State, error: PlatformError, redactor: Redactor) -> P
     fields = [path_of_cause(cause.field) for cause in error.causes if cause.field]
     secret = state.manifest.type == "v1/Secret"
     said = "" if secret else str(redactor.redact(error.what))
+    unknown = _UNKNOWN_FIELD.findall(error.what)
+    if unknown:
+        named = ", ".join(path_of_cause(field) for field in unknown)
+        text = f"{named} is no field of {state.manifest.type}"
+        return ApiError(text, status=error.status, reason=error.reason, where=where, remedy="Correct the document")
     if error.status != _INVALID:
         text = said or f"the API server refuses it ({error.reason or error.status})"
         return ApiError(text, status=error.status, reason=error.reason, where=where, remedy=error.remedy)

@@ -65,7 +65,7 @@ def read(client: KubeClient, applyset: ApplySet, manifests: Sequence[Manifest], 
     missing = [
         manifest
         for manifest in manifests
-        if manifest.id not in members
+        if (members.get(manifest.id) or {}).get("apiVersion") != manifest.api_version
         and served[manifest.id] is not None
         and (not manifest.id.namespace or namespaces is None or manifest.id.namespace in namespaces)
     ]

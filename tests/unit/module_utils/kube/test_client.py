@@ -72,7 +72,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if url.path in DISCOVERY:
             aggregated = "APIGroupDiscoveryList" in self.headers.get("Accept", "")
             kind = "APIGroupDiscoveryList" if aggregated else "APIGroupList"
-            status, payload, headers = 200, {"kind": kind, "items": DISCOVERY[url.path]}, {}
+            status, payload, headers = t.cast("Answer", (200, {"kind": kind, "items": DISCOVERY[url.path]}, {}))
         else:
             status, payload, headers = server.queue.pop(0)
         content = json.dumps(payload).encode()
