@@ -48,7 +48,7 @@ class SharedLab:
         """Predict and build everything from an empty lab, once per session."""
         if self._creation is None:
             lab = self.emptied()
-            check = run_playbook(lab, "site", "--check", "--diff", "-vvv")
+            check = run_playbook(lab, "site", "--check", "--diff", "-vvv").ok()
             check_writes = lab.writes()
             real = run_playbook(lab, "site", "--diff", "-vvv")
             self._creation = Creation(check=check, check_writes=check_writes, real=real, real_writes=lab.writes())

@@ -15,7 +15,8 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.converge.re
 __all__ = ["judge_azure"]
 
 _OK: t.Final = 200
-_NOT_FOUND: t.Final = 404
+# A read is answered with a conflict only where the resource provider is not registered, so that nothing can exist.
+_ABSENT: t.Final = (404, 409)
 
 
 def judge_azure(expected: Iterable[Mapping[str, t.Any]], answers: Mapping[str, Mapping[str, t.Any]]) -> list[Finding]:
@@ -33,7 +34,7 @@ def _judge(entry: Mapping[str, t.Any], answer: Mapping[str, t.Any] | None) -> It
     common = {"source": "azure", "resource": resource, "type": str(entry.get("type") or "")}
     if answer is None:
         yield Finding(**common, verdict="not_verifiable", message="nobody but the writer could read it")
-    elif answer["status"] == _NOT_FOUND:
+    elif answer["status"] in _ABSENT:
         yield Finding(**common, verdict="missing", message="it does not exist")
     elif answer["status"] != _OK:
         yield Finding(**common, verdict="error", message=f"reading it was answered with {answer['status']}")
