@@ -25,6 +25,7 @@ if t.TYPE_CHECKING:
 __all__ = [
     "AKS_SCOPE",
     "AUTH_OPTIONS",
+    "aks_cluster_entry",
     "aks_configuration",
     "auth_argument_spec",
     "configuration",
@@ -37,7 +38,6 @@ AKS_SCOPE = "6dae42f8-4368-4678-94ff-3960e28e3630/.default"
 Entra integration")."""
 
 _CLUSTER_TYPE = "Microsoft.ContainerService/managedClusters"
-_NOT_FOUND = 404
 
 _AUTH: dict[str, dict[str, t.Any]] = {
     "kubeconfig": {"type": "raw", "fallback": (env_fallback, ["K8S_AUTH_KUBECONFIG"])},
@@ -112,15 +112,15 @@ def configuration(params: Mapping[str, t.Any]) -> Configuration:
     return _overridden(settings, params)
 
 
-def aks_configuration(arm: ArmClient, cluster: str) -> Configuration | None:
-    """The connection to an AKS cluster with a token of the Azure identity, or None while there is no such cluster.
+def aks_cluster_entry(arm: ArmClient, cluster: str) -> dict[str, t.Any] | None:
+    """C(server) and C(certificate-authority-data) of an AKS cluster, or None while there is no such cluster.
 
     Args:
         arm: client of ARM, whose identity is used.
         cluster: ARM id of the managed cluster.
 
     Raises:
-        ArmError: the cluster may not be read, or no token is given.
+        ArmError: the cluster may not be read.
         KubeError: the cluster gives no usable address.
     """
     import yaml  # noqa: PLC0415
@@ -132,19 +132,36 @@ def aks_configuration(arm: ArmClient, cluster: str) -> Configuration | None:
             doing="find the cluster's address",
         )
     except ArmError as exc:
-        # A subscription that never had a cluster is not registered for them either.
-        if exc.status == _NOT_FOUND or exc.code == "MissingSubscriptionRegistration":
+        if exc.not_there:
             return None
         raise
     try:
         encoded = answer["kubeconfigs"][0]["value"]
-        cluster_entry = yaml.safe_load(base64.b64decode(encoded))["clusters"][0]["cluster"]
+        entry: dict[str, t.Any] = yaml.safe_load(base64.b64decode(encoded))["clusters"][0]["cluster"]
+        entry["server"]
     except (KeyError, IndexError, TypeError, ValueError, yaml.YAMLError) as exc:
         raise KubeError(
             "the credential list holds no kubeconfig",
             where=cluster,
             remedy="Wait until the cluster is provisioned, and check that it has Entra integration",
         ) from exc
+    return entry
+
+
+def aks_configuration(arm: ArmClient, cluster: str) -> Configuration | None:
+    """The connection to an AKS cluster with a token of the Azure identity, or None while there is no such cluster.
+
+    Args:
+        arm: client of ARM, whose identity is used.
+        cluster: ARM id of the managed cluster.
+
+    Raises:
+        ArmError: the cluster may not be read, or no token is given.
+        KubeError: the cluster gives no usable address.
+    """
+    cluster_entry = aks_cluster_entry(arm, cluster)
+    if cluster_entry is None:
+        return None
     from kubernetes import client, config  # noqa: PLC0415
 
     settings = client.Configuration()

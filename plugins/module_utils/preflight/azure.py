@@ -6,15 +6,14 @@
 
 from __future__ import annotations
 
-import base64
 import concurrent.futures
-import re
 import typing as t
 from collections.abc import Iterable, Mapping
 
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.catalogue import facts_of
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.errors import ArmError
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.ids import parse
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.connection import aks_cluster_entry
 from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.endpoints import Endpoint, reach
 from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.quota import (
     counted,
@@ -26,13 +25,12 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.v
 if t.TYPE_CHECKING:
     from ansible_collections.audioprothese.platform.plugins.module_utils.arm.client import ArmClient
 
-__all__ = ["Inspection", "server_of"]
+__all__ = ["Inspection"]
 
 _SUBSCRIPTION: t.Final = "2022-12-01"
 _USAGES: t.Final = {"Microsoft.Compute": "2024-07-01", "Microsoft.Network": "2025-05-01"}
 _UNREGISTERED: t.Final = "MissingSubscriptionRegistration"
 _THREADS: t.Final = 8
-_SERVER: t.Final = re.compile(r"^\s*server:\s*['\"]?([^'\"\s]+)", re.MULTILINE)
 
 
 class Inspection:
@@ -138,23 +136,12 @@ class Inspection:
     def _address(self, resource_id: str) -> str:
         kind = parse(resource_id).type.lower()
         if kind == "microsoft.containerservice/managedclusters":
-            return self._api_server(resource_id)
+            entry = aks_cluster_entry(self._client, resource_id)
+            return str(entry["server"]) if entry else ""
         properties = (self._find(resource_id) or {}).get("properties") or {}
         if kind == "microsoft.storage/storageaccounts":
             return str((properties.get("primaryEndpoints") or {}).get("blob") or "")
         return str(properties.get("vaultUri") or "")
-
-    def _api_server(self, resource_id: str) -> str:
-        version = facts_of(parse(resource_id).type).api_version
-        try:
-            answer = self._client.post(
-                f"{resource_id}/listClusterUserCredential", version, doing="ask for the address of the API server"
-            )
-        except ArmError as exc:
-            if exc.not_there:
-                return ""
-            raise
-        return server_of(base64.b64decode(answer["kubeconfigs"][0]["value"]).decode())
 
     def _find(self, resource_id: str) -> Mapping[str, t.Any] | None:
         try:
@@ -176,9 +163,3 @@ class Inspection:
             if "quota" not in self.unchecked:
                 self.unchecked.append("quota")
             return []
-
-
-def server_of(kubeconfig: str) -> str:
-    """The address of the API server in a kubeconfig, empty if there is none."""
-    match = _SERVER.search(kubeconfig)
-    return match.group(1) if match else ""
