@@ -28,6 +28,9 @@ OTHER_AUDIENCES = (
     "https://api.loganalytics.io",
 )
 
+# Signatures are checked once per token: a client sends the same one with each request.
+_REMEMBERED = 256
+
 
 class TokenError(Exception):
     """A token that does not count; `code` is ARM's."""
@@ -75,6 +78,7 @@ class Tokens:
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._settings = settings
+        self._checked: dict[str, dict[str, Any]] = {}
         self.keys = Keys(store, "entra")
 
     @property
@@ -126,6 +130,23 @@ class Tokens:
 
     def check(self, token: str, *audiences: str) -> dict[str, Any]:
         """The claims of a valid token for one of `audiences`; raises TokenError."""
+        claims = self._checked.get(token)
+        if claims is None or claims["exp"] <= time.time():
+            claims = self._decode(token)
+            if len(self._checked) >= _REMEMBERED:
+                self._checked.clear()
+            self._checked[token] = claims
+        wanted = {audience.rstrip("/").lower() for audience in audiences}
+        if str(claims["aud"]).rstrip("/").lower() not in wanted:
+            allowed = ", ".join(sorted(repr(entry) for entry in wanted))
+            raise TokenError(
+                "InvalidAuthenticationTokenAudience",
+                f"The access token has been obtained for wrong audience or resource '{claims['aud']}'. "
+                f"It should exactly match with one of the allowed audiences {allowed}.",
+            )
+        return claims
+
+    def _decode(self, token: str) -> dict[str, Any]:
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
@@ -142,12 +163,4 @@ class Tokens:
             raise TokenError("InvalidAuthenticationTokenTenant", "The access token is from the wrong issuer.") from exc
         except jwt.PyJWTError as exc:
             raise TokenError("InvalidAuthenticationToken", f"The access token is invalid: {exc}.") from exc
-        wanted = {audience.rstrip("/").lower() for audience in audiences}
-        if str(claims["aud"]).rstrip("/").lower() not in wanted:
-            raise TokenError(
-                "InvalidAuthenticationTokenAudience",
-                f"The access token has been obtained for wrong audience or resource '{claims['aud']}'. "
-                "It should exactly match with one of the allowed audiences "
-                f"{', '.join(sorted(repr(entry) for entry in wanted))}.",
-            )
         return claims

@@ -68,6 +68,13 @@ def test_a_failed_deletion_by_location(azure: Running, client: httpx.Client, gro
     assert client.get(f"{group}?api-version=2021-04-01").status_code == 200
 
 
+def test_a_cancelled_operation(azure: Running, client: httpx.Client, group: str) -> None:
+    fault(azure, "fail-operation", "PUT .*virtualNetworks/v", code="Canceled", message="somebody changed their mind")
+    assert finish(client, client.put(vnet(group), json=VNET))["status"] == "Canceled"
+    assert client.get(vnet(group)).json()["properties"]["provisioningState"] == "Canceled"
+    make(client, vnet(group), VNET)
+
+
 def test_faults_can_be_listed_and_cleared(azure: Running, client: httpx.Client, group: str) -> None:
     fault(azure, "error", "GET .*resourceGroups", count=5)
     assert [entry["count"] for entry in azure.control("GET", "/lab/faults")["value"]] == [5]
