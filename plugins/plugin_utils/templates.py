@@ -146,30 +146,34 @@ def plain(value: t.Any) -> t.Any:
 def _render(
     path: pathlib.Path, folders: list[str], *, templar: t.Any, loader: t.Any, variables: Mapping[str, t.Any]
 ) -> t.Any:
+    template = trust_as_template(loader.get_text_file_contents(str(path)))
     try:
-        template = trust_as_template(loader.get_text_file_contents(str(path)))
         own = templar.copy_with_new_env(searchpath=folders, available_variables=dict(variables))
         text = own.template(template, escape_backslashes=False, overrides={"trim_blocks": True, "lstrip_blocks": True})
     except AnsibleError as exc:
-        line = _template_line(exc)
+        line = _line_of_syntax(exc) or _line_of_names(str(exc), template)
         reason = " ".join(str(exc).split())
         raise AnsibleActionFail(f"{path}{f', line {line}' if line else ''}: {reason}") from exc
     return "" if text is None else text
 
 
-def _template_line(exc: BaseException) -> int:
-    """Line of the template that the innermost error came from, from Jinja's rewritten traceback."""
-    line = 0
-    current: BaseException | None = exc
-    while current is not None:
-        line = getattr(current, "lineno", 0) or line
-        trace = current.__traceback__
-        while trace is not None:
-            if trace.tb_frame.f_code.co_filename in ("<template>", "<unknown>"):
-                line = trace.tb_lineno
-            trace = trace.tb_next
-        current = current.__cause__ or current.__context__
-    return line
+def _line_of_syntax(exc: BaseException | None) -> int:
+    """Line that Jinja names for a syntax error, 0 for other errors."""
+    while exc is not None:
+        line = getattr(exc, "lineno", 0)
+        if line:
+            return int(line)
+        exc = exc.__cause__ or exc.__context__
+    return 0
+
+
+def _line_of_names(message: str, template: str) -> int:
+    """Line of a template that first uses a name the message quotes: Ansible's errors tell the name, not the line."""
+    for name in re.findall(r"'([A-Za-z_]\w*)'", message)[::-1]:
+        for number, line in enumerate(template.splitlines(), 1):
+            if re.search(rf"\{{[{{%].*\b{name}\b", line):
+                return number
+    return 0
 
 
 def _explain(exc: yaml.YAMLError, text: str, name: str) -> str:
