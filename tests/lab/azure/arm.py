@@ -391,6 +391,14 @@ class Arm:
                 "InvalidApiVersionParameter",
                 f"The api-version '{call.api_version}' is invalid. The supported versions are '{versions}'.",
             )
+        if call.method != "PUT":
+            # https://github.com/Azure/azure-rest-api-specs/issues/14807
+            raise ArmError(
+                404,
+                "InvalidResourceType",
+                f"The resource type '{data.casing}' could not be found in the namespace '{data.namespace}' for api "
+                f"version '{call.api_version}'. The supported api-versions are '{versions}'.",
+            )
         raise ArmError(
             400,
             "NoRegisteredProviderFound",

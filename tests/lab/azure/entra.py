@@ -280,7 +280,10 @@ class Entra:
             raise _no_match(700211, "issuer", issuer)
         same_subject = [found for found in same_issuer if found["subject"] == subject]
         if not same_subject:
-            raise _no_match(700213, "subject", subject)
+            # Subjects match in their exact case; one that differs in nothing else has a number of its own:
+            # https://learn.microsoft.com/entra/identity-platform/reference-breaking-changes
+            misspelled = any(found["subject"].lower() == subject.lower() for found in same_issuer)
+            raise _no_match(7002138 if misspelled else 700213, "subject", subject)
         if not any(set(found.get("audiences", [])) & set(audiences) for found in same_subject):
             raise _no_match(700212, "audience", ", ".join(audiences))
         key = self._issuer_key(issuer, header.get("kid"))

@@ -110,6 +110,9 @@ def test_an_unknown_api_version_names_the_known_ones(client: httpx.Client, group
     answer = client.put(vnet(group, version="2050-01-01"), json=VNET)
     assert code(answer) == (400, "NoRegisteredProviderFound")
     assert VERSION in answer.json()["error"]["message"]
+    reading = client.get(vnet(group, version="2050-01-01"))
+    assert code(reading) == (404, "InvalidResourceType")
+    assert VERSION in reading.json()["error"]["message"]
     assert code(client.get(f"{group}?api-version=2050-01-01")) == (400, "InvalidApiVersionParameter")
 
 

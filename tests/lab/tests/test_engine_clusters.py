@@ -119,7 +119,7 @@ def test_pools_change_the_cluster(client: httpx.Client, group: str, recorder: Re
         "system",
         "apps",
     ]
-    assert code(client.delete(cluster(group, "/agentPools/system"))) == (400, "InvalidParameter")
+    assert code(client.delete(cluster(group, "/agentPools/system"))) == (400, "OperationNotAllowed")
     assert finish(client, client.delete(cluster(group, "/agentPools/apps")))["status"] == "Succeeded"
     assert [pool["name"] for pool in recorder.asked[-1][0]["properties"]["agentPoolProfiles"]] == ["system"]
 

@@ -153,6 +153,7 @@ def test_a_service_account_becomes_the_identity(azure: Running, issuer: Issuer, 
     ("claims", "code"),
     [
         ({"sub": "system:serviceaccount:openmrs:other"}, "AADSTS700213"),
+        ({"sub": SUBJECT.upper()}, "AADSTS7002138"),
         ({"iss": "https://other.example"}, "AADSTS700211"),
         ({"aud": ["other"]}, "AADSTS700212"),
         ({"exp": 1_000_000, "iat": 900_000}, "AADSTS700024"),

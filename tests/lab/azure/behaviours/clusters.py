@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -167,7 +166,9 @@ class AgentPools(Behaviour):
     def before_delete(self, ctx: Write) -> None:
         """The last system pool stays."""
         others = [pool.body["properties"] for pool in ctx.store.children(ctx.id.parent, POOL) if pool.key != ctx.id.key]
-        _require_system_pool(others)
+        if not _has_system_pool(others):
+            # https://github.com/kubernetes-sigs/cluster-api-provider-azure/issues/1355
+            raise ArmError(400, "OperationNotAllowed", "There has to be at least one system agent pool.")
 
     async def run_delete(self, ctx: Write) -> None:
         """The cluster lets go of the pool."""
@@ -220,10 +221,11 @@ def _check_upgrade(wanted: Any, current: Any) -> None:
     old, new = _minor(str(current)), _minor(str(wanted))
     if new < old or (new[0] == old[0] and new[1] > old[1] + 1):
         following = f"{old[0]}.{old[1] + 1}"
+        verb = "Downgrading" if new < old else "Upgrading"
         raise ArmError(
             400,
             "OperationNotAllowed",
-            f"Upgrading Kubernetes version {current} to {wanted} is not allowed. Available upgrades: "
+            f"{verb} Kubernetes version {current} to {wanted} is not allowed. Available upgrades: "
             f"[{full_version(following)}]. See "
             "https://aka.ms/aks-supported-k8s-ver for version details.",
         )
@@ -339,10 +341,14 @@ def _check_permissions(ctx: Write) -> None:
         )
 
 
-def _require_system_pool(pools: list[Mapping[str, Any]]) -> None:
-    """https://learn.microsoft.com/azure/aks/use-system-pools (at least one system pool with at least one node)"""
-    if not any(str(pool.get("mode", "User")).lower() == "system" for pool in pools):
-        raise ArmError(400, "InvalidParameter", "There has to be at least one system agent pool.")
+def _has_system_pool(pools: list[dict[str, Any]]) -> bool:
+    return any(str(pool.get("mode", "User")).lower() == "system" for pool in pools)
+
+
+def _require_system_pool(pools: list[dict[str, Any]]) -> None:
+    """Words as in https://github.com/ansible-collections/azure/issues/166 ."""
+    if not _has_system_pool(pools):
+        raise ArmError(400, "InvalidParameter", "Must define at least one system pool.")
 
 
 def _check_quota(engine: Engine, cluster_id: ArmId, location: str) -> None:
