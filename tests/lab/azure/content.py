@@ -78,7 +78,8 @@ class Content(Deletion):
         body = {key: value for key, value in head.items() if value is not None}
         body |= {key: value for key, value in prepared.items() if key not in head}
         etag = data.etag
-        self._check_siblings(arm_id, data, body, facts)
+        if not embedded:
+            self._check_siblings(arm_id, data, body, facts)
         links = self._check_references(arm_id, data, body, facts, caller)
         private = dict(stored.private) if stored else {}
         context = Write(
@@ -327,6 +328,11 @@ class Content(Deletion):
                     embedded=True,
                     renumber=True,
                 )
+            # Only now: two elements of one request may have exchanged what has to be unique.
+            for child in engine.store.children(parent.id, data.key) if items else []:
+                values = engine.values(child.id, data, parent.api_version, child.body)
+                facts = rules.Facts(api_version=parent.api_version, create=False, values=values)
+                self._check_siblings(child.id, data, child.body, facts)
 
     def _implicit_children(self, parent: Write) -> None:
         for rule in parent.type.of_kind("implicit_child", api_version=parent.api_version):

@@ -1,6 +1,9 @@
 # Copyright (c) 2026, AudioProthese+ platform team
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Microsoft's own management clients, pointed at a simulated Azure as an operator would point them at a sovereign cloud."""
+"""Microsoft's own management clients, pointed at a simulated Azure as one points them at a sovereign cloud.
+
+They are typed as Any: the tests hand them plain ARM bodies.
+"""
 
 from __future__ import annotations
 
@@ -51,61 +54,61 @@ class Clients:
         return kind(self.credential, self.azure.settings.subscription_id, polling_interval=0, **options, **more)
 
     @cached_property
-    def resources(self) -> ResourceManagementClient:
+    def resources(self) -> Any:
         return self._make(ResourceManagementClient)
 
     @cached_property
-    def locks(self) -> ManagementLockClient:
+    def locks(self) -> Any:
         return self._make(ManagementLockClient)
 
     @cached_property
-    def authorization(self) -> AuthorizationManagementClient:
+    def authorization(self) -> Any:
         return self._make(AuthorizationManagementClient, api_version="2022-04-01")
 
     @cached_property
-    def identities(self) -> ManagedServiceIdentityClient:
+    def identities(self) -> Any:
         return self._make(ManagedServiceIdentityClient)
 
     @cached_property
-    def network(self) -> NetworkManagementClient:
+    def network(self) -> Any:
         return self._make(NetworkManagementClient)
 
     @cached_property
-    def private_dns(self) -> PrivateDnsManagementClient:
+    def private_dns(self) -> Any:
         return self._make(PrivateDnsManagementClient)
 
     @cached_property
-    def dns(self) -> DnsManagementClient:
+    def dns(self) -> Any:
         return self._make(DnsManagementClient)
 
     @cached_property
-    def vaults(self) -> KeyVaultManagementClient:
+    def vaults(self) -> Any:
         return self._make(KeyVaultManagementClient)
 
     @cached_property
-    def registries(self) -> ContainerRegistryManagementClient:
+    def registries(self) -> Any:
         return self._make(ContainerRegistryManagementClient)
 
     @cached_property
-    def storage(self) -> StorageManagementClient:
+    def storage(self) -> Any:
         return self._make(StorageManagementClient)
 
     @cached_property
-    def workspaces(self) -> LogAnalyticsManagementClient:
+    def workspaces(self) -> Any:
         return self._make(LogAnalyticsManagementClient)
 
     @cached_property
-    def monitor(self) -> MonitorManagementClient:
+    def monitor(self) -> Any:
         return self._make(MonitorManagementClient, api_version="2021-05-01-preview")
 
     @cached_property
-    def clusters(self) -> ContainerServiceClient:
+    def clusters(self) -> Any:
         return self._make(ContainerServiceClient)
 
 
 def code(error: HttpResponseError) -> str:
     """The error code of a refusal, as azure-core read it."""
-    return error.error.code if error.error is not None else ""
+    return (error.error.code or "") if error.error is not None else ""
 
 
 def made(client: Any, *arguments: Any) -> Any:

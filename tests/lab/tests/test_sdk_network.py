@@ -77,7 +77,7 @@ def test_delegation_is_completed(sdk: Clients, rg: str) -> None:
 
 
 def test_security_group_has_default_rules_and_rules_of_its_own(sdk: Clients, rg: str) -> None:
-    rule = {
+    rule: dict[str, Any] = {
         "name": "https",
         "properties": {
             "protocol": "tcp",
@@ -100,6 +100,23 @@ def test_security_group_has_default_rules_and_rules_of_its_own(sdk: Clients, rg:
     sdk.network.security_rules.begin_delete(rg, "web", "ssh").result(30)
     assert names(groups.get(rg, "web").security_rules) == ["https"]
     groups.begin_delete(rg, "web").result(30)
+
+
+def test_two_rules_may_exchange_their_priorities_in_one_request(sdk: Clients, rg: str) -> None:
+    def body(*priorities: int) -> dict[str, Any]:
+        fixed = {"protocol": "*", "access": "Allow", "direction": "Inbound"}
+        wide = {
+            "sourceAddressPrefix": "*",
+            "sourcePortRange": "*",
+            "destinationAddressPrefix": "*",
+            "destinationPortRange": "*",
+        }
+        rules = [{"name": f"r{n}", "properties": {**fixed, **wide, "priority": p}} for n, p in enumerate(priorities)]
+        return {"location": LOCATION, "properties": {"securityRules": rules}}
+
+    made(sdk.network.network_security_groups, rg, "web", body(100, 110))
+    changed = made(sdk.network.network_security_groups, rg, "web", body(110, 100))
+    assert [rule.priority for rule in changed.security_rules] == [110, 100]
 
 
 def test_route_table_with_routes(sdk: Clients, rg: str) -> None:

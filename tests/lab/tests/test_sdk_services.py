@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
-from azure.mgmt.authorization import models as authorization
-from azure.mgmt.monitor import models as monitor
+from azure.mgmt.authorization.v2022_04_01 import models as authorization
+from azure.mgmt.monitor.v2021_05_01_preview import models as monitor
 from azure.mgmt.msi import models as identities
 
 from tests.lab.azure.testing import Running

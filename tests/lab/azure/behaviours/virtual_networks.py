@@ -172,4 +172,4 @@ def _inside(prefix: Network, wide: Network) -> bool:
 
 
 def _overlap(left: Network, right: Network) -> bool:
-    return left.version == right.version and left.overlaps(right)  # type: ignore[arg-type]
+    return left.version == right.version and left.overlaps(right)
