@@ -137,6 +137,7 @@ class Runner:
         self._planned = False
         self._to_write: frozenset[str] = frozenset()
         self._before_write: Callable[[], None] = lambda: None
+        self._wrote = False
 
     def present(self, documents: Iterable[Mapping[str, t.Any] | None]) -> dict[str, t.Any]:
         """Make the cluster hold exactly these objects as members of the set.
@@ -474,7 +475,7 @@ class Runner:
         self._stop_on(failures)
 
     def _apply(self, client: KubeClient, state: State) -> Object:
-        self._before_write()
+        self._permit_write()
         resource = client.resource(state.manifest.api_version, state.manifest.id.kind)
         if resource is None:
             raise KubeError(f"the cluster does not serve {state.manifest.type}", where=str(state.manifest.id))
@@ -486,7 +487,7 @@ class Runner:
         return client.apply(resource, seal(state.body), dry_run=False, force=force)
 
     def _apply_parent(self, client: KubeClient, parent: Manifest) -> None:
-        self._before_write()
+        self._permit_write()
         resource = client.resource("v1", "ConfigMap")
         assert resource is not None  # noqa: S101 - no API server is without ConfigMaps
         client.apply(resource, parent.body, dry_run=False, force=True)
@@ -496,7 +497,7 @@ class Runner:
             group = [obj for obj in doomed if rank(obj["kind"]) == place]
 
             def remove(obj: Object) -> None:
-                self._before_write()
+                self._permit_write()
                 self._progress.say(f"delete {ObjectId.of(obj)}")
                 client.delete(self._resource(obj), obj, dry_run=False)
 
@@ -526,6 +527,10 @@ class Runner:
         if resource is None:
             raise KubeError(f"the cluster does not serve {obj['kind']} any more", where=str(ObjectId.of(obj)))
         return resource
+
+    def _permit_write(self) -> None:
+        self._before_write()
+        self._wrote = True
 
     def _is_planned(self, state: State) -> bool:
         return str(state.manifest.id) in self._to_write
@@ -560,7 +565,7 @@ class Runner:
         except PlatformError as exc:
             self._safe(exc)
             if self._planned:
-                raise OutcomeError(exc, self._result()) from exc
+                raise OutcomeError(exc, {**self._result(), "changed": self._wrote}) from exc
             raise
         finally:
             if self._client is not None:

@@ -299,6 +299,25 @@ def test_a_secret_that_cannot_be_read_yet_is_no_drift() -> None:
     assert run(cluster, [secret(p=SECRET_REF)], check=True)["changed"] is False
 
 
+def test_the_lease_is_asked_before_each_write_and_only_then() -> None:
+    cluster = FakeCluster()
+    asked: list[str] = []
+
+    def hold() -> t.Callable[[], None]:
+        asked.append("held")
+        return lambda: asked.append(f"{len(cluster.writes())} writes so far")
+
+    def converge(*documents: t.Any) -> None:
+        options = Options(applyset="s", wait=False)
+        Runner(options, connect=lambda: t.cast("t.Any", cluster), hold=hold, redactor=Redactor(b"k")).present(documents)
+
+    converge(config("a"), config("b"))
+    assert asked == ["held", "0 writes so far", "1 writes so far", "2 writes so far"]
+    asked.clear()
+    converge(config("a"), config("b"))
+    assert asked == []
+
+
 # -- guards
 
 
@@ -306,6 +325,7 @@ def problem_of(cluster: FakeCluster, documents: list[t.Any], **options: t.Any) -
     with pytest.raises(OutcomeError) as caught:
         run(cluster, documents, **options)
     assert cluster.writes() == []
+    assert caught.value.outcome["changed"] is False
     return caught.value
 
 
