@@ -27,6 +27,10 @@ AKS_SERVER_APPLICATION = "6dae42f8-4368-4678-94ff-3960e28e3630"
 START_SECONDS = 60
 # A smaller heap for somewhat more work: the whole control plane stays well below 1 GB.
 GO_ENVIRONMENT = {"GOGC": "60"}
+STAGES = Path(__file__).with_name("stages.yml")
+AUDIT_POLICY = Path(__file__).with_name("audit-policy.yml")
+# What a part reads once, when it starts.
+INPUTS = {"kwok": (STAGES,), "kube-apiserver": (AUDIT_POLICY,)}
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,13 @@ class ControlPlane:
             "aks-addons": [str(kube.program("aks-addons")), *self._addons()],
         }
         return [
-            Daemon(name=name, command=command, folder=self.folder, environment=GO_ENVIRONMENT)
+            Daemon(
+                name=name,
+                command=command,
+                folder=self.folder,
+                environment=GO_ENVIRONMENT,
+                inputs=INPUTS.get(name, ()),
+            )
             for name, command in commands.items()
         ]
 
@@ -226,6 +236,9 @@ class ControlPlane:
             "--peer-client-cert-auth",
             # What a killed process wrote is in the page cache; only a power cut would lose it.
             "--unsafe-no-fsync",
+            # The only member need not wait long for others to stand for election.
+            "--heartbeat-interval=50",
+            "--election-timeout=500",
             "--quota-backend-bytes=1073741824",
             "--auto-compaction-retention=5m",
             "--log-level=warn",
@@ -305,7 +318,7 @@ class ControlPlane:
     def _kwok(self) -> list[str]:
         return [
             f"--kubeconfig={self.kubeconfig('system:kwok', 'system:masters')}",
-            f"--config={Path(__file__).with_name('stages.yml')}",
+            f"--config={STAGES}",
             "--manage-all-nodes=true",
             "--node-lease-duration-seconds=40",
             f"--cidr={self.network.pods}",
@@ -331,7 +344,7 @@ class ControlPlane:
             "webhook.kubeconfig": self._webhook(),
         }.items():
             write_private(config / name, yaml.safe_dump(document, sort_keys=False))
-        write_private(config / "audit.yml", Path(__file__).with_name("audit-policy.yml").read_text())
+        write_private(config / "audit.yml", AUDIT_POLICY.read_text())
 
     def _authentication(self) -> dict[str, Any]:
         return {

@@ -7,6 +7,7 @@ import base64
 import fcntl
 import json
 import shutil
+import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ def create(home: Path) -> ClusterManager:
     """Return the manager of the lab in that folder: its own control planes, or the cluster of `$LAB_KUBECONFIG`."""
     lab = Home.open(home)
     if lab.external_kubeconfig:
-        return ExternalCluster(lab.external_kubeconfig)
+        return ExternalCluster(lab.external_kubeconfig, base_url=lab.simulator_url)
     return KubernetesManager(lab, Settings.load(home))
 
 
@@ -194,23 +195,56 @@ class ExternalCluster:
     managed cluster deletes nothing in it.
     """
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, *, base_url: str = "") -> None:
         self.kubeconfig = kubeconfig
+        self._base_url = base_url
+
+    @property
+    def server(self) -> str:
+        """Address of its API server."""
+        return str(self._entry()["server"])
+
+    def problem(self) -> str:
+        """Return why it is not well, or an empty text."""
+        return (
+            "" if self._raw("/readyz") else f"its API server is not ready, or refuses the identity of {self.kubeconfig}"
+        )
 
     async def converge(self, cluster: dict[str, Any], *, gateway_api: bool) -> ClusterEndpoint:
         """Return where the cluster of the kubeconfig's current context is."""
         del gateway_api
-        config = yaml.safe_load(self.kubeconfig.read_text())
-        context = _named(config["contexts"], config["current-context"])["context"]
-        entry = _named(config["clusters"], context["cluster"])["cluster"]
+        return await asyncio.to_thread(self._endpoint, str(cluster["id"]))
+
+    def _endpoint(self, cluster_id: str) -> ClusterEndpoint:
+        entry = self._entry()
         if data := entry.get("certificate-authority-data"):
             ca_pem = base64.b64decode(data).decode()
         elif path := entry.get("certificate-authority"):
             ca_pem = (self.kubeconfig.parent / path).read_text()
         else:
             ca_pem = ""
-        issuer = f"https://127.0.0.1/oidc/{cluster_guid(str(cluster['id']))}/"
-        return ClusterEndpoint(server=entry["server"], ca_pem=ca_pem, issuer=issuer, jwks={"keys": []})
+        keys = self._raw("/openid/v1/jwks")
+        if not keys:
+            raise ClusterError(f"the cluster of LAB_KUBECONFIG does not answer: {self.problem()}")
+        issuer = f"{self._base_url}/oidc/{cluster_guid(cluster_id)}/"
+        return ClusterEndpoint(server=entry["server"], ca_pem=ca_pem, issuer=issuer, jwks=json.loads(keys))
+
+    def _entry(self) -> dict[str, Any]:
+        config = yaml.safe_load(self.kubeconfig.read_text())
+        context = _named(config["contexts"], config["current-context"])["context"]
+        entry: dict[str, Any] = _named(config["clusters"], context["cluster"])["cluster"]
+        return entry
+
+    def _raw(self, path: str) -> str:
+        """Return what the API server answers to the kubeconfig's identity, or an empty text when it does not."""
+        kubectl = str(builder.tools()["kube"].program("kubectl"))
+        done = subprocess.run(
+            [kubectl, "--kubeconfig", str(self.kubeconfig), "--request-timeout=10s", "get", "--raw", path],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout if done.returncode == 0 else ""
 
     async def delete(self, cluster_id: str) -> None:
         """Leave the cluster alone."""

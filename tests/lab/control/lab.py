@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,7 +22,7 @@ import httpx
 from tests.lab.azure.settings import Settings
 from tests.lab.build import builder
 from tests.lab.cluster.control_plane import AKS_SERVER_APPLICATION
-from tests.lab.cluster.kubernetes import KubernetesManager
+from tests.lab.cluster.kubernetes import ExternalCluster, KubernetesManager
 from tests.lab.cluster.requests import RequestCounter
 from tests.lab.control.home import CLONE, PORTS, Home, LabError, write_private
 from tests.lab.control.pki import Authority
@@ -71,6 +72,7 @@ class Lab:
             command=[sys.executable, "-m", "tests.lab.control.server", str(self.home.path)],
             folder=self.home.path,
             environment=environment,
+            inputs=_sources(),
         )
 
     @property
@@ -156,6 +158,15 @@ class Lab:
             parts["simulator"] = _part(self.simulator, self.home.simulator_url, why)
             for daemon, address, problem in self.manager.parts():
                 parts[daemon.name] = _part(daemon, address, problem)
+            if external := self.home.external_kubeconfig:
+                cluster = ExternalCluster(external)
+                problem = cluster.problem()
+                parts["external-cluster"] = {
+                    "healthy": not problem,
+                    "pid": None,
+                    "address": cluster.server,
+                    "why": problem,
+                }
             if not why:
                 azure = self.control("GET", "/lab/requests")
                 requests["azure"], requests["by_verb"]["azure"] = azure["azure"], azure["by_verb"]
@@ -280,6 +291,13 @@ class Lab:
         with (self.home.path / ".lab.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _sources() -> tuple[Path, ...]:
+    """Return what the simulated Azure is made of: a lab that runs an older state of it is brought up to date."""
+    package = Path(__file__).parents[1]
+    found = (path for name in ("azure", "cluster", "control") for path in (package / name).rglob("*"))
+    return tuple(sorted(path for path in found if path.suffix in {".py", ".yml"}))
 
 
 def _part(daemon: Daemon, address: str, why: str) -> dict[str, Any]:

@@ -25,13 +25,15 @@ class Daemon:
     """One program that outlives whoever starts it.
 
     `folder` gets `run/NAME.json` (process id and start time: an id alone may have
-    been given to somebody else since) and `log/NAME.log`.
+    been given to somebody else since) and `log/NAME.log`. When the content of one
+    of its `inputs` changes, `start` replaces the running process.
     """
 
     name: str
     command: list[str]
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[Path, ...] = ()
 
     @property
     def log(self) -> Path:
@@ -43,8 +45,10 @@ class Daemon:
         return self.folder / "run" / f"{self.name}.json"
 
     def _digest(self) -> str:
-        described = json.dumps([self.command, dict(self.environment)], sort_keys=True)
-        return hashlib.sha256(described.encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps([self.command, dict(self.environment)], sort_keys=True).encode())
+        for path in self.inputs:
+            digest.update(str(path).encode() + b"\0" + path.read_bytes())
+        return digest.hexdigest()
 
     def _known(self) -> dict[str, str | int]:
         try:
@@ -118,7 +122,7 @@ def stop_all(daemons: Iterable[Daemon], *, patience: float = 5.0) -> None:
 
 def _inherited() -> dict[str, str]:
     """What daemons see of our environment: no proxy, no credential, no pointer at somebody's cluster."""
-    kept = ("HOME", "PATH", "LANG", "TMPDIR", "USER", "PLATFORM_CACHE", "XDG_CACHE_HOME")
+    kept = ("HOME", "PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "USER", "PLATFORM_CACHE", "XDG_CACHE_HOME")
     return {name: os.environ[name] for name in kept if name in os.environ}
 
 
