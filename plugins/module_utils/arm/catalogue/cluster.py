@@ -49,7 +49,7 @@ _POOL_READ_ONLY: t.Final = (
     "nodeImageVersion",
     "provisioningState",
     "status",
-    "virtualMachineNodesStatus[].count",
+    "virtualMachineNodesStatus",
 )
 # lim: fixed when the pool is made.
 _POOL_IMMUTABLE: t.Final = (
@@ -81,6 +81,7 @@ _POOL_DEFAULTS: t.Final = {
 _POOL_SENTINELS: t.Final = {
     "osDiskSizeGB": (0,),
     "orchestratorVersion": ("",),
+    "vmSize": ("",),
 }
 _POOL_UNORDERED: t.Final = ("availabilityZones",)
 

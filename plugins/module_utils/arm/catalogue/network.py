@@ -235,7 +235,9 @@ TYPES: t.Final[tuple[TypeFacts, ...]] = (
     facts(
         "Microsoft.Network/privateEndpoints",
         _NETWORK,
+        # rec: what a document says about the subnet beyond its id is not taken.
         read_only=(
+            "properties.subnet.properties",
             "properties.networkInterfaces",
             "properties.customDnsConfigs",
             "properties.privateLinkServiceConnections[].etag",
