@@ -18,7 +18,10 @@ The figure is equal / (equal + different + missing + extra), over all exchanges.
 is; they are counted apart. A PUT that the simulator refuses has all of its places missing.
 
 Because most places merely return what was asked, two more figures stand beside it: what an echo of the request
-(with id, name and type) would reach, and the figure over the places that the service made by itself.
+(with id, name and type) would reach, and the figure over the places that the service made by itself. Where the recorded
+service chose something that its later requests build on (a Kubernetes version, a network plugin), the replay asks for
+that choice; its places are listed under the shape "chosen that day". Ids that the recordings made anonymous are
+compared by shape as well.
 "By type" is the plain mean over types, so that a type with few recordings counts as much as one with many; "by distinct
 place" takes each (type, path) once, with its share of equal occurrences.
 
@@ -113,12 +116,14 @@ def summary(result: Result) -> dict[str, Any]:
         distinct[(recording.type, place.pattern)][place.verdict] += 1
     overall = Counter(place.verdict for _, place in places)
     made = Counter(place.verdict for _, place in places if not place.asked)
+    by_value = Counter(place.verdict for _, place in places if not place.shape)
     types = {name: _figures(found) for name, found in sorted(by_type.items())}
     return {
         "replayed": result.replayed,
         "seconds": round(result.seconds, 1),
         "overall": _figures(overall),
         "by_shape": dict(Counter(place.shape for _, place in places if place.shape)),
+        "by_value_only": _figures(by_value),
         "made_by_the_service": _figures(made),
         "echo": _figures(result.echo),
         "mean_by_type": round(_mean(found["ratio"] for found in types.values()), 4),
@@ -168,6 +173,7 @@ def _worst(places: list[tuple[Recording, Place]]) -> list[dict[str, Any]]:
 def report(figures: dict[str, Any], *, worst: int) -> str:
     """The figures for people."""
     overall, made, echo = figures["overall"], figures["made_by_the_service"], figures["echo"]
+    by_value = figures["by_value_only"]
     shapes = figures["by_shape"]
     lines = [
         f"{figures['replayed']} recorded PUTs replayed in {figures['seconds']} s, {overall['places']} places compared",
@@ -175,6 +181,7 @@ def report(figures: dict[str, Any], *, worst: int) -> str:
         f"equal                    {overall['ratio']:7.1%}   (different {overall['different']}, "
         f"missing {overall['missing']}, extra {overall['extra']})",
         f"  of these by shape      {sum(shapes.values()):7d}   {_inline(shapes)}",
+        f"  without those          {by_value['ratio']:7.1%}   of {by_value['places']} places",
         f"  an echo would reach    {echo['ratio']:7.1%}",
         f"  made by the service    {made['ratio']:7.1%}   of {made['places']} places that the request did not name",
         f"  mean by type           {figures['mean_by_type']:7.1%}",

@@ -40,6 +40,8 @@ PERMISSIVE = (
 MANY = 1_000_000
 SUCCESS = 300
 CLUSTER = "microsoft.containerservice/managedclusters"
+PLUGIN = ("networkPlugin", "networkPluginMode")
+NETWORK_BY_PODS: Mapping[Any, dict[str, str]] = {110: {"networkPlugin": "kubenet"}, 30: {"networkPlugin": "azure"}}
 PARENTS: Mapping[str, dict[str, Any]] = {
     "microsoft.network/virtualnetworks": {"properties": {"addressSpace": {"addressPrefixes": ["0.0.0.0/0", "::/0"]}}},
     "microsoft.network/virtualnetworks/subnets": {"properties": {"addressPrefix": "10.0.0.0/24"}},
@@ -47,7 +49,7 @@ PARENTS: Mapping[str, dict[str, Any]] = {
     "microsoft.storage/storageaccounts": {"sku": {"name": "Standard_LRS", "tier": "Standard"}, "kind": "StorageV2"},
     "microsoft.network/publicipaddresses": {"sku": {"name": "Standard"}},
 }
-MINIMAL_CLUSTER = {
+MINIMAL_CLUSTER: dict[str, Any] = {
     "identity": {"type": "SystemAssigned"},
     "properties": {
         "dnsPrefix": "fixture",
@@ -146,7 +148,7 @@ class World:
         for principal in _principals(self.here(recording.desired)):
             self._simulator.directory.save(Principal(object_id=principal))
         for ancestor in reversed(_parents(arm_id)):
-            await self._parent(ancestor, location, before)
+            await self._parent(ancestor, location, before, recording)
         self.references(recording)
         if str((recording.desired.get("properties") or {}).get("createMode", "")).lower() == "recover":
             await self._delete_softly(recording)
@@ -198,7 +200,7 @@ class World:
         while self._simulator.engine.operations.running():
             await asyncio.sleep(0)
 
-    async def _parent(self, arm_id: ArmId, location: str, before: list[Recording]) -> None:
+    async def _parent(self, arm_id: ArmId, location: str, before: list[Recording], below: Recording) -> None:
         recorded = [entry for entry in before if self.here(entry.url).lower() == arm_id.key]
         for entry in recorded[-1:]:
             self.references(entry)
@@ -209,7 +211,7 @@ class World:
             return
         if arm_id.type == CLUSTER:
             await self._client.put(
-                arm_id.text, params={"api-version": "2025-08-01"}, json={"location": location, **MINIMAL_CLUSTER}
+                arm_id.text, params={"api-version": "2025-08-01"}, json={"location": location, **_cluster_for(below)}
             )
             await self._idle()
             return
@@ -259,14 +261,28 @@ def _principals(value: Any) -> Iterator[str]:
 
 
 def _dated(body: dict[str, Any], recording: Recording) -> dict[str, Any]:
-    """A cluster's body with the version that the service chose on the day of the recording, where it was left open.
+    """A cluster's body with what the service chose on the day of the recording, where the request left it open.
 
-    Later requests of the session build on it: without it every one of them would be a refused downgrade.
+    That is the Kubernetes version and the network plugin. Later requests of the session build on them: without them
+    every one would be a refused downgrade or change of an immutable property.
     """
     properties = body.get("properties")
-    if ArmId.parse(recording.url).type == CLUSTER and isinstance(properties, dict):
-        chosen = recording.live["properties"]["kubernetesVersion"]
-        return {**body, "properties": {**properties, "kubernetesVersion": properties.get("kubernetesVersion") or chosen}}
+    if ArmId.parse(recording.url).type != CLUSTER or not isinstance(properties, dict):
+        return body
+    live = recording.live["properties"]
+    chosen = {**properties, "kubernetesVersion": properties.get("kubernetesVersion") or live["kubernetesVersion"]}
+    network = properties.get("networkProfile") or {}
+    if not network.get("networkPlugin"):
+        named = {key: live["networkProfile"][key] for key in PLUGIN if key in live.get("networkProfile", {})}
+        chosen["networkProfile"] = {**network, **named}
+    return {**body, "properties": chosen}
+
+
+def _cluster_for(recording: Recording) -> dict[str, Any]:
+    """A cluster nobody recorded, with the network that gives the recorded number of pods per node."""
+    pods = (recording.live.get("properties") or {}).get("maxPods")
+    body = copy.deepcopy(MINIMAL_CLUSTER)
+    body["properties"]["networkProfile"] = NETWORK_BY_PODS.get(pods, {})
     return body
 
 
