@@ -28,10 +28,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.converge.er
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.findings import Finding
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import HEARTBEAT, Progress
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import Redactor
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.references import (
-    find_references,
-    resolve,
-)
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.references import find_references
 
 __all__ = ["Applier", "Outcome"]
 
@@ -250,7 +247,7 @@ class Applier:
             attempt += 1
 
     def _body(self, document: Document, *, exists: bool) -> dict[str, t.Any]:
-        desired = resolve(dict(document.body), self._reader.value_of)
+        desired = document.resolved(self._reader.value_of)
         unknown = find_references(desired)
         if unknown:
             raise ArmError(

@@ -26,6 +26,7 @@ ABSENT: t.Final = None
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+_PLAIN_KEY = re.compile(r"[\w$@-]+")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 # Role and policy definitions of Azure itself are named with or without the subscription they are seen from.
 _DEFINITION = re.compile(
@@ -72,7 +73,7 @@ class _Place:
     pattern: str
 
     def key(self, key: str, facts: TypeFacts) -> _Place:
-        shown = key if re.fullmatch(r"[\w$@-]+", key) else f'["{key}"]'
+        shown = key if _PLAIN_KEY.fullmatch(key) else f'["{key}"]'
         dot = "." if self.path and not shown.startswith("[") else ""
         below = "*" if self.pattern in facts.maps else key.lower()
         return _Place(f"{self.path}{dot}{shown}", f"{self.pattern}.{below}" if self.pattern else below)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import typing as t
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm import ids
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.catalogue import (
@@ -20,6 +20,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.arm.catalog
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import InputError
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.plan import order
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.references import (
+    Reference,
     find_references,
     get_path,
     resolve,
@@ -43,6 +44,8 @@ class Document:
         body: what ARM takes, with deferred values as markers.
         depends_on: ids that the document names itself.
         origin: file and number of the document, as errors name it.
+        references: deferred values in the body.
+        mentions: ids that the body holds.
     """
 
     id: ids.ResourceId
@@ -51,6 +54,8 @@ class Document:
     body: Mapping[str, t.Any]
     depends_on: tuple[str, ...] = ()
     origin: str = ""
+    references: tuple[Reference, ...] = ()
+    mentions: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -61,6 +66,10 @@ class Document:
     def type(self) -> str:
         """Type in canonical casing where it is known."""
         return self.facts.type or self.id.type
+
+    def resolved(self, lookup: Callable[[Reference], t.Any]) -> dict[str, t.Any]:
+        """The body with the deferred values that are known."""
+        return resolve(dict(self.body), lookup) if self.references else dict(self.body)
 
     def shown(self) -> dict[str, t.Any]:
         """The document as a plan shows it."""
@@ -84,6 +93,10 @@ class Estate:
         for index, raw in enumerate(documents):
             origin = origins[index] if index < len(origins) else f"document {index + 1}"
             self._add(_parse(raw, origin), origin)
+        self._children: dict[str, set[str]] = {}
+        for document in self._by_key.values():
+            parent = ids.key_of(document.id.parent)
+            self._children.setdefault(parent, set()).add(document.key.removeprefix(f"{parent}/"))
         names = {document.key: document.id.text for document in self._by_key.values()}
         edges = {key: self._edges(document) for key, document in self._by_key.items()}
         ordered = order(names.values(), {names[key]: [names[d] for d in deps] for key, deps in edges.items()})
@@ -115,19 +128,13 @@ class Estate:
 
     def declared_children(self, document: Document) -> frozenset[str]:
         """Embedded children with a document of their own, as C(segment/name) in lower case."""
-        prefix = f"{document.key}/"
-        segments = {embedded.segment.lower() for embedded in document.facts.embedded.values()}
-        return frozenset(
-            key.removeprefix(prefix)
-            for key in self._by_key
-            if key.startswith(prefix) and key.removeprefix(prefix).split("/")[0] in segments
-        )
+        return frozenset(self._children.get(document.key, ()))
 
     def outside_references(self) -> dict[str, ids.ResourceId]:
         """Targets of references that no document brings into being, by key."""
         found = {}
         for document in self:
-            for reference in find_references(document.body):
+            for reference in document.references:
                 if self.owner(reference.target) is None or self.get(ids.key_of(reference.target)) is None:
                     target = ids.parse(reference.target)
                     found[target.key] = target
@@ -145,8 +152,8 @@ class Estate:
             self._by_key[document.key] = document
 
     def _edges(self, document: Document) -> set[str]:
-        named = [document.id.parent, *document.depends_on, *_mentions(document.body)]
-        named += [reference.target for reference in find_references(document.body)]
+        named = [document.id.parent, *document.depends_on, *document.mentions]
+        named += [reference.target for reference in document.references]
         found = {owner.key for text in named if text and (owner := self.owner(text)) is not None}
         registration = self.registration_of(document)
         if registration is not None:
@@ -192,8 +199,19 @@ def _parse(raw: t.Any, origin: str) -> Document:
     api_version = _api_version(resource, raw, facts, origin)
     depends_on = _depends_on(raw, origin)
     body = {key: value for key, value in raw.items() if key not in _ENVELOPE}
-    _check_references(body, origin)
-    return Document(id=resource, facts=facts, api_version=api_version, body=body, depends_on=depends_on, origin=origin)
+    texts = list(_texts(body))
+    references = tuple(find_references(texts)) if any("${" in text for text in texts) else ()
+    _check_references(references, texts, origin)
+    return Document(
+        id=resource,
+        facts=facts,
+        api_version=api_version,
+        body=body,
+        depends_on=depends_on,
+        origin=origin,
+        references=references,
+        mentions=tuple(filter(ids.looks_like_id, texts)),
+    )
 
 
 def _check_type(resource: ids.ResourceId, raw: Mapping[str, t.Any], facts: TypeFacts, origin: str) -> None:
@@ -241,15 +259,15 @@ def _depends_on(raw: Mapping[str, t.Any], origin: str) -> tuple[str, ...]:
     return tuple(named)
 
 
-def _check_references(body: Mapping[str, t.Any], origin: str) -> None:
-    leftover = resolve(dict(body), lambda _reference: "")
-    if any(_MARKER_START.search(text) for text in _texts(leftover)):
+def _check_references(references: Iterable[Reference], texts: Iterable[str], origin: str) -> None:
+    leftover = (resolve(text, lambda _reference: "") for text in texts if "${" in text)
+    if any(_MARKER_START.search(text) for text in leftover):
         raise InputError(
             "a reference is not well formed",
             where=origin,
             remedy="Make it with the filter audioprothese.platform.ref, with an id and a path",
         )
-    for reference in find_references(body):
+    for reference in references:
         if reference.kind == "secret":
             raise InputError(
                 f"the secret {reference.path} is referred to in an ARM document",
@@ -269,20 +287,15 @@ def _check_references(body: Mapping[str, t.Any], origin: str) -> None:
             )
 
 
-def _mentions(value: t.Any) -> Iterator[str]:
-    return (text for text in _texts(value) if ids.looks_like_id(text))
-
-
 def _texts(value: t.Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        yield from _all(value.keys())
-        yield from _all(value.values())
-    elif isinstance(value, list):
-        yield from _all(value)
-    elif isinstance(value, str):
-        yield value
-
-
-def _all(values: Iterable[t.Any]) -> Iterator[str]:
-    for value in values:
-        yield from _texts(value)
+    """Every text in a document, keys included."""
+    todo = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            todo.extend(item)
+            todo.extend(item.values())
+        elif isinstance(item, list):
+            todo.extend(item)

@@ -31,7 +31,6 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.converge.re
     Reference,
     get_path,
     present,
-    resolve,
 )
 
 __all__ = [
@@ -125,7 +124,7 @@ def differences_of(document: Document, estate: Estate, live: Live) -> Verdict:
     body = live.get(document.key)
     if body is None:
         return Verdict(document, False, ())
-    desired = resolve(dict(document.body), lookup_in(live))
+    desired = document.resolved(lookup_in(live))
     found = compare(desired, body, document.facts, declared=estate.declared_children(document))
     state = str(get_path(body, "properties.provisioningState", "") or "")
     if state.lower() in _FAILED:

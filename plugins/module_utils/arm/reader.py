@@ -22,7 +22,6 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.converge.re
     Reference,
     get_path,
     is_deferred,
-    resolve,
 )
 
 if t.TYPE_CHECKING:
@@ -189,7 +188,7 @@ class Reader:
 
         ARM knows only one, and refuses a second with RoleAssignmentExists.
         """
-        wanted = resolve(dict(document.body), self.value_of).get("properties", {})
+        wanted = document.resolved(self.value_of).get("properties", {})
         principal = wanted.get("principalId")
         if not principal or is_deferred(principal):
             return None
