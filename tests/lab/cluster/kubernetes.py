@@ -175,7 +175,10 @@ class KubernetesManager:
                 "apiVersion": "client.authentication.k8s.io/v1",
                 "command": str(lab),
                 "args": ["token"],
-                "env": [{"name": "LAB_HOME", "value": str(self.home.path)}],
+                "env": [
+                    {"name": "LAB_HOME", "value": str(self.home.path)},
+                    {"name": "LAB_PORT", "value": str(self.home.base_port)},
+                ],
                 "interactiveMode": "Never",
             }
         }

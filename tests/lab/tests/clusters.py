@@ -25,12 +25,12 @@ ADMINS = "10000000-0000-4000-8000-000000000007"
 NAMESPACES = ("Microsoft.ContainerService", "Microsoft.Network", "Microsoft.ManagedIdentity")
 
 
-def eventually(check: Callable[[], Any], *, seconds: float = 20) -> Any:
+def eventually(check: Callable[[], Any], *, seconds: float = 20, every: float = 0.1) -> Any:
     """Return what `check` returns once that is true; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (found := check()):
         assert time.monotonic() < deadline, f"not so after {seconds} s; last: {found!r}"
-        time.sleep(0.1)
+        time.sleep(every)
     return found
 
 
@@ -118,7 +118,7 @@ class Cluster:
             found: dict[str, Any] = self.lab.arm("GET", self.id, API_VERSION)
             return found if found["properties"]["provisioningState"] in {"Succeeded", "Failed"} else None
 
-        found: dict[str, Any] = eventually(done, seconds=90)
+        found: dict[str, Any] = eventually(done, seconds=120, every=0.5)
         assert found["properties"]["provisioningState"] == "Succeeded", json.dumps(found, indent=1)
         return found
 
