@@ -72,6 +72,7 @@ class World:
     """One simulator, emptied for every chain of recordings."""
 
     def __init__(self, home: Path) -> None:
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._settings = Settings(
             home=home, base_url=BASE, preregistered=("*",), time_scale=0.0, without_rules=PERMISSIVE
         )
@@ -83,8 +84,11 @@ class World:
 
     @classmethod
     def temporary(cls) -> World:
-        """A world whose state is gone when the process ends."""
-        return cls(Path(tempfile.mkdtemp(prefix="fidelity-")))
+        """A world whose state is gone when it is closed."""
+        folder = tempfile.TemporaryDirectory(prefix="fidelity-")
+        world = cls(Path(folder.name))
+        world._folder = folder
+        return world
 
     def serves(self, recording: Recording) -> bool:
         """Whether the simulator knows the type."""
@@ -111,6 +115,8 @@ class World:
         """Stop."""
         await self._client.aclose()
         self._simulator.store.close()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def here(self, value: Any) -> Any:
         """A recorded value with this lab's subscription and tenant in place of the recorded ones."""
