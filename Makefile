@@ -14,6 +14,7 @@ ENVIRONMENT_INPUTS := requirements-dev.txt requirements-collections.txt .python-
 ENVIRONMENT_STAMP := $(VENV)/.complete-$(shell cat $(ENVIRONMENT_INPUTS) 2>/dev/null | sha256sum | cut -c1-16)
 AZCOLLECTION_STAMP := $(VENV)/azcollection/.complete-$(shell sha256sum < requirements-azcollection.txt | cut -c1-16)
 
+STARTED := $(shell date +%s)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export ANSIBLE_HOME ?= $(CURDIR)/.ansible/home
@@ -25,7 +26,7 @@ help: ## Show these lines
 
 .PHONY: demo
 demo: venv ## Build everything in the lab, from nothing to OpenMRS, and say what was built
-	@python tests/tools/demo.py
+	@DEMO_STARTED=$(STARTED) python tests/tools/demo.py
 
 .PHONY: test
 test: venv ## Run lint, unit, contract, lab and integration tests; prints the counts

@@ -67,7 +67,7 @@ PARTS = [
     Part("contract", pytest("tests/contract")),
     Part("lab", pytest("tests/lab/tests")),
     Part("integration", pytest("tests/integration")),
-    Part("molecule", ["tests/tools/molecule"], whole),
+    Part("molecule", [str(BIN / "python"), "tests/tools/run_molecule.py"], whole),
     Part("sanity", ["tests/tools/sanity"], whole),
 ]
 

@@ -55,9 +55,13 @@ def client(lab: Lab, cls: Any, **options: Any) -> Any:
 def resource_ids(lab: Lab, type_name: str = "") -> list[str]:
     """Return the ids of what the simulated Azure holds, of one type if named."""
     listed: list[str] = lab.control("GET", "/lab/resources")["value"]
-    return [entry for entry in listed if not type_name or _type_of(entry) == type_name.lower()]
+    return [entry for entry in listed if not type_name or type_of(entry).lower() == type_name.lower()]
 
 
-def _type_of(resource_id: str) -> str:
-    parts = resource_id.lower().rpartition("/providers/")[2].split("/")
-    return "/".join([parts[0], *parts[1::2]])
+def type_of(resource_id: str) -> str:
+    """Return the type that an id names."""
+    _before, slash, last = resource_id.rpartition("/providers/")
+    if not slash:
+        return "Microsoft.Resources/resourceGroups"
+    parts = last.split("/")
+    return "/".join([parts[0], *parts[1::2]]) if len(parts) > 1 else "Microsoft.Resources/providers"
