@@ -23,7 +23,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.arm.errors 
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.runner import Options, Report, run
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import Progress
 
-from tests.integration.support.playbook import ROOT
+from tests.integration.support.lab import ROOT
 from tests.lab.azure.testing import Running, serve
 
 READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
@@ -228,7 +228,7 @@ def test_identities_and_assignments_follow_each_other(azure: Running) -> None:
     identity = f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id-test"
     reader = f"{azure.subscription}/providers/Microsoft.Authorization/roleDefinitions/{READER}"
     assignment = f"{group}/providers/Microsoft.Authorization/roleAssignments/30000000-0000-4000-8000-000000000001"
-    documents = [
+    documents: list[dict[str, Any]] = [
         {
             "id": assignment,
             "properties": {

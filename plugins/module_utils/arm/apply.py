@@ -54,6 +54,8 @@ _CONFLICT: t.Final = 409
 _PRECONDITION: t.Final = 412
 _THROTTLED: t.Final = 429
 _ASSIGNMENT_EXISTS: t.Final = "roleassignmentexists"
+# "Azure Key Vault recovery management": a deleted vault keeps its name, and is restored by a PUT with createMode recover.
+_SOFT_DELETED: t.Final = {"microsoft.keyvault/vaults": {"createMode": "recover"}}
 _WAITS: t.Final = (1.0, 2.0, 5.0, 10.0, 20.0)
 # A read straight after a write may still be the old one.
 _REREADS: t.Final = (0.0, 0.5, 1.5)
@@ -208,8 +210,19 @@ class Applier:
             except ArmError as exc:
                 if exc.code.lower() == _ASSIGNMENT_EXISTS and self._adopt(document):
                     return
+                if "deleted state" in exc.text and attempt == 0 and document.id.type.lower() in _SOFT_DELETED:
+                    self._recover(document, body)
+                    attempt += 1
+                    continue
                 self._wait_or_raise(exc, step, deadline, attempt)
                 attempt += 1
+
+    def _recover(self, document: Document, body: Mapping[str, t.Any]) -> None:
+        """Bring a soft-deleted resource back with what it holds; the next write gives it its desired state."""
+        self._progress.say(f"recovering the deleted {document.id.type} {document.id.short}")
+        mode = _SOFT_DELETED[document.id.type.lower()]
+        recovery = {**body, "properties": {**body.get("properties", {}), **mode}}
+        self._client.put(document.id.text, document.api_version, recovery, doing="recover")
 
     def _delete(self, step: Step, deadline: float) -> None:
         attempt = 0

@@ -164,6 +164,9 @@ def _refused(exc: HttpResponseError, *, doing: str, where: str) -> ArmError:
         remedy = _REMEDIES["authorizationfailed" if status == 403 else "invalidauthenticationtoken"]  # noqa: PLR2004
     if not code and text.startswith("Operation returned"):
         text = str(getattr(exc, "reason", "") or "without a reason")
+    if "deleted state" in text:
+        # A vault outlives its deletion: "Key Vault soft-delete overview" of learn.microsoft.com.
+        remedy = "Set createMode to recover in its document, or purge it"
     said = f"{code}: {text}" if code and text else code or text
     answered = f"Azure answered {status}" if status >= _FIRST_ERROR else "the operation failed with"
     return ArmError(

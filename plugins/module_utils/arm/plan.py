@@ -259,7 +259,7 @@ def _removals(verdict: Verdict, allow_delete: Sequence[str], redactor: Redactor)
 
 
 def _absent(estate: Estate, live: Live, allow_delete: Sequence[str], redactor: Redactor) -> Plan:
-    present_documents = [d for d in reversed(estate.documents) if live.get(d.key) is not None and _deletable(d)]
+    present_documents = [d for d in reversed(estate.documents) if live.get(d.key) is not None and d.facts.deletable]
     refused = [d for d in present_documents if d.facts.stateful and not _allowed(d.id.text, allow_delete)]
     if refused:
         raise GuardError(
@@ -298,11 +298,6 @@ def _absent(estate: Estate, live: Live, allow_delete: Sequence[str], redactor: R
         for d in present_documents
     ]
     return Plan(findings, _linked(steps, needed_by), len(estate) - len(steps))
-
-
-def _deletable(document: Document) -> bool:
-    # A registration belongs to the subscription: others rely on it, and it costs nothing.
-    return document.id.type != ids.REGISTRATION
 
 
 def _linked(steps: list[Step], edges: Mapping[str, Collection[str]]) -> list[Step]:

@@ -58,6 +58,7 @@ class TypeFacts:
         serial: ids whose writes exclude each other: C(self), C(parent), C(root), or C(root:<path of an id>).
         stateful: holds data or an address that would be lost: deletion needs consent.
         replaceable: holds nothing, so that an immutable change is made by deleting and creating it.
+        deletable: whether it can be deleted by itself; otherwise it goes with its parent, or stays.
         oldest: api-version before which the type behaves in a way that loses data.
         maps: paths whose keys are names that users choose; patterns hold C(*) below them.
     """
@@ -86,6 +87,7 @@ class TypeFacts:
     serial: tuple[str, ...] = ()
     stateful: bool = False
     replaceable: bool = False
+    deletable: bool = True
     oldest: str = ""
     maps: frozenset[str] = frozenset()
 
@@ -142,6 +144,7 @@ def facts(
     serial: tuple[str, ...] = ("self",),
     stateful: bool = False,
     replaceable: bool = False,
+    deletable: bool = True,
     oldest: str = "",
 ) -> TypeFacts:
     """Facts of one type, with those of every type added. Paths are written as in the documentation."""
@@ -180,6 +183,7 @@ def facts(
         serial=serial,
         stateful=stateful,
         replaceable=replaceable,
+        deletable=deletable,
         oldest=oldest,
     )
 

@@ -69,7 +69,7 @@ _RECORD_TYPES: t.Final = ("A", "AAAA", "CAA", "CNAME", "MX", "NS", "PTR", "SOA",
 
 
 def _records(zone: str, api_version: str) -> list[TypeFacts]:
-    # rest: RecordSet; rec: the serial of an SOA is the service's.
+    # rest: RecordSet; a zone's SOA cannot be deleted. rec: the serial of an SOA is the service's.
     return [
         facts(
             f"Microsoft.Network/{zone}/{record}",
@@ -81,7 +81,7 @@ def _records(zone: str, api_version: str) -> list[TypeFacts]:
                 "properties.isAutoRegistered",
             ),
             unordered=("properties.TXTRecords[].value",) if record != "TXT" else (),
-            serial=("self",),
+            deletable=record != "SOA",
         )
         for record in _RECORD_TYPES
     ]

@@ -24,8 +24,8 @@ _BACKUP: t.Final = "2025-07-01"
 _RESOURCES: t.Final = (
     # rest: Resource Groups - Create Or Update: a group cannot move; deletion takes all that is in it.
     facts("Microsoft.Resources/resourceGroups", "2025-04-01", stateful=True),
-    # rest: Providers - Register.
-    facts("Microsoft.Resources/providers", "2021-04-01", write="register"),
+    # rest: Providers - Register. It belongs to the subscription: others rely on it, and it costs nothing.
+    facts("Microsoft.Resources/providers", "2021-04-01", write="register", deletable=False),
     facts("Microsoft.Resources/tags", "2025-04-01"),
     # rest: Management Locks.
     facts("Microsoft.Authorization/locks", "2020-05-01", enums=("properties.level",)),
@@ -245,9 +245,11 @@ _STORAGES: t.Final = (
         hosts=("properties.networkAcls.ipRules[].value",),
         stateful=True,
     ),
+    # rest: the blob service of an account is always there; it has no Delete operation.
     facts(
         "Microsoft.Storage/storageAccounts/blobServices",
         _STORAGE,
+        deletable=False,
         read_only=("sku", "properties.restorePolicy.minRestoreTime", "properties.restorePolicy.lastEnabledTime"),
         serial=("parent",),
         stateful=True,

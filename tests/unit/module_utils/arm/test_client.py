@@ -36,7 +36,8 @@ class _Wire(requests.adapters.BaseAdapter):
 
     def __init__(self, *replies: Reply) -> None:
         super().__init__()
-        self.replies, self.sent = list(replies), []  # type: ignore[var-annotated]
+        self.replies = list(replies)
+        self.sent: list[t.Any] = []
 
     def send(self, request: t.Any, *args: t.Any, **kwargs: t.Any) -> requests.Response:
         self.sent.append(request)
@@ -45,7 +46,7 @@ class _Wire(requests.adapters.BaseAdapter):
         response.status_code, response.request, response.url = status, request, request.url
         response.headers = CaseInsensitiveDict({"content-type": "application/json", **headers})
         response._content = json.dumps(body).encode() if body is not None else b""
-        response.raw = _Raw(response._content)  # type: ignore[assignment]
+        response.raw = _Raw(response._content)
         return response
 
     def close(self) -> None:

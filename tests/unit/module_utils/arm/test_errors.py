@@ -55,6 +55,12 @@ ANSWERS = [
     pytest.param(500, {"error": {"code": "E", "message": ""}}, "Azure answered 500 E", id="only a code"),
     pytest.param(
         409,
+        {"error": {"code": "ConflictError", "message": "exists in deleted state."}},
+        "exists in deleted state. Set createMode to recover",
+        id="deleted vault",
+    ),
+    pytest.param(
+        409,
         {"error": {"code": "ErrCode_InsufficientVCPUQuota", "message": "left 0"}},
         "Ask for more vCPU quota",
         id="quota",

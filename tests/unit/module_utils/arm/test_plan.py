@@ -136,6 +136,15 @@ def test_a_registration_is_never_undone() -> None:
     )
 
 
+def test_what_cannot_be_deleted_goes_with_its_parent() -> None:
+    account = f"{G}/providers/Microsoft.Storage/storageAccounts/st"
+    container = f"{account}/blobServices/default/containers/c"
+    documents = [{"id": i} for i in (account, f"{account}/blobServices/default", container)]
+    plan = plan_of(documents, {d["id"]: {} for d in documents}, state="absent", allow=("*",))
+    assert verbs(plan) == [("delete", container), ("delete", account)]
+    assert plan.steps[1].waits_for == {container.lower()}
+
+
 def test_the_digest_covers_the_plan_and_not_the_order_of_documents() -> None:
     one = plan_of([{"id": G}, {"id": NSG, "a": 1}], {})
     two = plan_of([{"id": NSG, "a": 1}, {"id": G}], {})
