@@ -10,7 +10,7 @@ import concurrent.futures
 import dataclasses
 import time
 import typing as t
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm import ids
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.compare import merge
@@ -54,7 +54,7 @@ _CONFLICT: t.Final = 409
 _PRECONDITION: t.Final = 412
 _THROTTLED: t.Final = 429
 _ASSIGNMENT_EXISTS: t.Final = "roleassignmentexists"
-# "Azure Key Vault recovery management": a deleted vault keeps its name, and is restored by a PUT with createMode recover.
+# "Azure Key Vault recovery management": a deleted vault keeps its name; a PUT with createMode recover restores it.
 _SOFT_DELETED: t.Final = {"microsoft.keyvault/vaults": {"createMode": "recover"}}
 _WAITS: t.Final = (1.0, 2.0, 5.0, 10.0, 20.0)
 # A read straight after a write may still be the old one.

@@ -267,6 +267,26 @@ def test_an_assignment_that_appears_meanwhile_is_adopted() -> None:
     assert not converge(azure, [ASSIGNMENT]).error
 
 
+def test_a_deleted_vault_is_recovered_with_what_it_holds() -> None:
+    azure = FakeArm()
+    vault = f"{G}/providers/Microsoft.KeyVault/vaults/kv"
+    deleted = refused(409, "ConflictError", "A vault with the same name already exists in deleted state.")
+    azure.put_there(G, {"location": "francecentral"})
+    azure.hooks.append(times(1, is_put("/vaults/"), deleted))
+    desired = {
+        "id": vault,
+        "location": "francecentral",
+        "properties": {"tenantId": "t", "softDeleteRetentionInDays": 90},
+    }
+    modes: list[t.Any] = []
+    azure.hooks.append(
+        lambda verb, _path, body: modes.append(body["properties"].get("createMode")) if verb == "PUT" else None
+    )
+    report = converge(azure, [desired])
+    assert not report.error
+    assert modes == ["recover", None]
+
+
 def test_an_operation_under_way_is_waited_for_and_not_repeated() -> None:
     azure = FakeArm()
     converge(azure, NETWORK)
