@@ -409,20 +409,3 @@ def test_a_long_wait_is_heard_of(tmp_path: pathlib.Path, monkeypatch: pytest.Mon
     lines = tmp_path / "progress"
     converge(azure, [{"id": VNET}], progress=str(lines))
     assert "waiting for vnet (create, Updating" in lines.read_text(encoding="utf-8")
-
-
-def test_a_deleted_vault_is_brought_back_and_then_made_what_it_should_be() -> None:
-    vault = f"{G}/providers/Microsoft.KeyVault/vaults/kv"
-    azure = FakeArm()
-    deleted = [True]
-
-    def keeps_its_name(verb: str, path: str, body: t.Any) -> None:
-        if verb == "PUT" and path == vault and deleted[0]:
-            if body.get("properties", {}).get("createMode") != "recover":
-                raise refused(409, "ConflictError", "A vault with the same name already exists in deleted state.")
-            deleted[0] = False
-
-    azure.hooks.append(keeps_its_name)
-    report = converge(azure, [{"id": vault, "location": "x", "properties": {"enableRbacAuthorization": True}}])
-    assert not report.error
-    assert azure.bodies[vault]["properties"] == {"enableRbacAuthorization": True}
