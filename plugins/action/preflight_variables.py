@@ -13,7 +13,6 @@ import typing as t
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.rules import check_rules
 from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.secrets import find_secrets
 from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.variables import (
@@ -26,8 +25,24 @@ from ansible_collections.audioprothese.platform.plugins.plugin_utils.versions im
 _COLLECTION: t.Final = pathlib.Path(__file__).parents[2]
 # Variables that Ansible itself puts beside those of the inventory.
 _MAGIC: t.Final = frozenset(
-    "ansible_version environment group_names groups hostvars inventory_dir inventory_file inventory_hostname "
-    "inventory_hostname_short omit play_hosts playbook_dir role_name role_names role_path vars".split()
+    [
+        "ansible_version",
+        "environment",
+        "group_names",
+        "groups",
+        "hostvars",
+        "inventory_dir",
+        "inventory_file",
+        "inventory_hostname",
+        "inventory_hostname_short",
+        "omit",
+        "play_hosts",
+        "playbook_dir",
+        "role_name",
+        "role_names",
+        "role_path",
+        "vars",
+    ]
 )
 # Facts and registered results of the roles, present when preflight runs again in one process.
 _OWN_FACTS: t.Final = (

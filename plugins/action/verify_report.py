@@ -11,7 +11,6 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.findings import Finding, sort_findings
 from ansible_collections.audioprothese.platform.plugins.module_utils.verify.azure import judge_azure
 from ansible_collections.audioprothese.platform.plugins.module_utils.verify.rollout import judge_rollouts

@@ -102,7 +102,6 @@ requests:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.args import auth_argument_spec
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.client import connect
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import PlatformError

@@ -59,7 +59,7 @@ def proxy_for(endpoint: Endpoint, environment: Mapping[str, str] = os.environ) -
     lowered = {name.lower(): value for name, value in environment.items()}
     proxy = lowered.get("https_proxy", "")
     exempt = {"no": lowered.get("no_proxy", "")}
-    if not proxy or urllib.request.proxy_bypass_environment(endpoint.host, exempt):
+    if not proxy or urllib.request.proxy_bypass_environment(endpoint.host, exempt):  # type: ignore[attr-defined]
         return ""
     return proxy
 

@@ -16,7 +16,8 @@ class Container:
     """A blob container as the lease operation of ARM treats it."""
 
     def __init__(self, *, exists: bool = True) -> None:
-        self.exists, self.lease, self.metadata = exists, "", {}
+        self.exists, self.lease = exists, ""
+        self.metadata: dict[str, str] = {}
 
     def post(self, path: str, _api_version: str, body: dict[str, t.Any], **_: t.Any) -> None:
         assert path == "/container/lease"

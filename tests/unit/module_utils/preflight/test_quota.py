@@ -68,7 +68,9 @@ def test_a_pool_that_the_autoscaler_made_larger_asks_for_nothing():
     assert amounts([cluster(user=2)], live) == {}
 
 
-@pytest.mark.parametrize(("limit", "current", "fits"), [(20, 0, True), (19, 0, False), (100, 81, False), (100, 80, True)])
+@pytest.mark.parametrize(
+    ("limit", "current", "fits"), [(20, 0, True), (19, 0, False), (100, 81, False), (100, 80, True)]
+)
 def test_a_quota_is_short_when_less_is_left_than_needed(limit, current, fits):
     wanted = demands([cluster(system=3, user=2)], {})
     usages = {("Microsoft.Compute", "francecentral"): [usage("standardDDSv5Family", limit, current)]}

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
 from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.rules import RULES, check_rules
 
 GUID = "00000000-1111-4222-8333-444444444444"
 TAINT = "CriticalAddonsOnly=true:NoSchedule"
-GOOD = {
+GOOD: dict[str, t.Any] = {
     "platform_env": "prod",
     "platform_name": "audioprothese",
     "platform_tenant_id": GUID,
@@ -59,7 +61,11 @@ BAD = [
     ("monitoring_workspace_daily_quota_gb", 5, True),
     ("cluster_tier", "Free", True),
     ("cluster_zones", ["1"], True),
-    ("cluster_node_pools", [{"mode": "System", "min_count": 1, "taints": [TAINT]}, GOOD["cluster_node_pools"][1]], True),
+    (
+        "cluster_node_pools",
+        [{"mode": "System", "min_count": 1, "taints": [TAINT]}, GOOD["cluster_node_pools"][1]],
+        True,
+    ),
     ("cluster_node_pools", [GOOD["cluster_node_pools"][0]], True),
     ("cluster_node_pools", [{"mode": "System", "min_count": 3}, GOOD["cluster_node_pools"][1]], True),
     ("cluster_upgrade_channel", "none", True),
@@ -83,7 +89,9 @@ def test_each_rule_refuses_what_it_is_for(variable, value, production_only):
 
 def test_every_rule_has_a_value_that_breaks_it():
     broken = {problem.what for variable, value, _ in BAD for problem in _problems(variable, value)}
-    untested = [rule for rule in RULES if not any(rule.what in what for what in broken) and rule.variable != "platform_name"]
+    untested = [
+        rule for rule in RULES if not any(rule.what in what for what in broken) and rule.variable != "platform_name"
+    ]
     assert untested == []
 
 

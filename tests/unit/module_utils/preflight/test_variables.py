@@ -12,7 +12,9 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.v
 )
 
 ROLES = [
-    RoleVariables("network", {"main": {"options": {"network_subnets": {"type": "dict"}}}}, ["network_tags", "__hidden"]),
+    RoleVariables(
+        "network", {"main": {"options": {"network_subnets": {"type": "dict"}}}}, ["network_tags", "__hidden"]
+    ),
     RoleVariables("platform", {"variables": {"options": {"platform_location": {}}}}, ["platform_location"]),
 ]
 
