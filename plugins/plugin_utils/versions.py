@@ -17,10 +17,9 @@ from collections.abc import Mapping
 import yaml
 from ansible.release import __version__ as core_version
 from ansible.utils.collection_loader import _collection_finder
+from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.variables import Problem
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-
-from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.variables import Problem
 
 __all__ = ["check_versions", "collection_version", "compare", "readers"]
 
@@ -50,7 +49,13 @@ def readers() -> dict[str, bool]:
     """Which other tools could read back what was built: their collection and its Python libraries are here."""
     libraries = {
         # A few of those that its shared code imports without asking: with these, the others are there too.
-        "azure.azcollection": ("azure.cli.core", "azure.mgmt.compute", "azure.mgmt.web", "azure.storage.blob", "msgraph"),
+        "azure.azcollection": (
+            "azure.cli.core",
+            "azure.mgmt.compute",
+            "azure.mgmt.web",
+            "azure.storage.blob",
+            "msgraph",
+        ),
         "kubernetes.core": ("kubernetes", "yaml"),
     }
     return {name: bool(collection_version(name)) and all(map(_importable, wants)) for name, wants in libraries.items()}
