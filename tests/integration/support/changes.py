@@ -54,7 +54,7 @@ def open_management_port(lab: Lab) -> str:
     group = _only(lab, "Microsoft.Network/networkSecurityGroups", "-private-endpoints")
     network = client(lab, NetworkManagementClient)
     body = network.network_security_groups.get(_group(group), _name(group))
-    rule = next(rule for rule in body.security_rules if rule.name == "deny-other-inbound")
+    rule = next(rule for rule in body.security_rules if rule.name == "DenyAllInbound")
     rule.access = "Allow"
     network.network_security_groups.begin_create_or_update(_group(group), _name(group), body).result()
     return group
@@ -115,7 +115,7 @@ AZURE = [
     Change(
         what="a denying rule of a security group allows",
         make=open_management_port,
-        path="properties.securityRules[name=deny-other-inbound].properties.access",
+        path="properties.securityRules[name=DenyAllInbound].properties.access",
         desired="Deny",
         live="Allow",
     ),
@@ -149,7 +149,7 @@ KUBERNETES = [
         make=_patch(
             "Namespace", "", "openmrs", {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "privileged"}}}
         ),
-        path="metadata.labels[pod-security.kubernetes.io/enforce]",
+        path='metadata.labels["pod-security.kubernetes.io/enforce"]',
         desired="restricted",
         live="privileged",
     ),
@@ -157,12 +157,12 @@ KUBERNETES = [
     Change(
         what="the quota is wide open",
         make=_patch("ResourceQuota", "openmrs", "namespace", {"spec": {"hard": {"requests.memory": "1Ti"}}}),
-        path="spec.hard[requests.memory]",
+        path='spec.hard["requests.memory"]',
         live="1Ti",
     ),
     Change(
         what="the frontend runs twice as often",
-        make=_patch("Deployment", "openmrs", "frontend", {"spec": {"replicas": 7}}),
+        make=_patch("Deployment", "openmrs", "openmrs-frontend", {"spec": {"replicas": 7}}),
         path="spec.replicas",
         live=7,
     ),

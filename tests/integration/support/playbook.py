@@ -34,7 +34,10 @@ class PlaybookRun:
 
     def ok(self) -> PlaybookRun:
         """Return this run, or fail with its output."""
-        assert self.returncode == 0, f"{' '.join(self.arguments)} exited {self.returncode}\n{self.output[-12000:]}"
+        messages = [f"{task['task']}: {task['result'].get('msg')}" for task in self.tasks if task["status"] == "failed"]
+        assert self.returncode == 0, "\n".join(
+            [f"{' '.join(self.arguments)} exited {self.returncode}", self.output[-8000:], *messages]
+        )
         return self
 
     def failure(self) -> str:

@@ -449,3 +449,30 @@ def kubernetes_versions(request: ProviderRequest) -> Any:
             }
         )
     return {"values": values}
+
+
+@provider_route("Microsoft.ContainerService", r"locations/(?P<location>[^/]+)/orchestrators")
+def orchestrators(request: ProviderRequest) -> Any:
+    """The older list of the same versions, which azure.azcollection still asks for before it creates a cluster.
+
+    https://learn.microsoft.com/rest/api/aks/container-services/list-orchestrators
+    """
+    request.authorize("Microsoft.ContainerService/locations/orchestrators/read")
+    request.engine.require_registration(request.subscription, request.namespace)
+    patches = list(PATCH_VERSIONS.values())
+    listed = [
+        {
+            "orchestratorType": "Kubernetes",
+            "orchestratorVersion": patch,
+            "default": patch == PATCH_VERSIONS[DEFAULT_VERSION],
+            "upgrades": [{"orchestratorType": "Kubernetes", "orchestratorVersion": later}] if later else [],
+        }
+        for patch, later in zip(patches, [*patches[1:], None], strict=True)
+    ]
+    scope = f"/subscriptions/{request.subscription}/providers/Microsoft.ContainerService"
+    return {
+        "id": f"{scope}/locations/{request.groups['location']}/orchestrators",
+        "name": "default",
+        "type": "Microsoft.ContainerService/locations/orchestrators",
+        "properties": {"orchestrators": listed},
+    }

@@ -1,0 +1,85 @@
+"""Third proof that the simulator is not our own imagination: the unmodified azure.azcollection works on it.
+
+Its modules run with their own pinned clients, in an environment of their own (`make venv-azcollection`), build a
+network and a cluster, find nothing to do the second time, and take everything away again.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.support.azure import resource_ids, type_of
+from tests.integration.support.lab import ROOT, Lab
+from tests.integration.support.playbook import PlaybookRun, environment, finish
+
+ENVIRONMENT = ROOT / ".venv" / "azcollection"
+PLAYBOOK = Path(__file__).parent / "azcollection" / "site.yml"
+BUILT = {
+    "Microsoft.ContainerService/managedClusters": 1,
+    "Microsoft.Network/networkSecurityGroups": 1,
+    "Microsoft.Network/privateDnsZones": 1,
+    "Microsoft.Network/publicIPAddresses": 1,
+    "Microsoft.Network/routeTables": 1,
+    "Microsoft.Network/virtualNetworks": 1,
+    "Microsoft.Network/virtualNetworks/subnets": 2,
+}
+
+pytestmark = pytest.mark.peer
+
+
+@pytest.fixture(scope="module", autouse=True)
+def clients() -> None:
+    """Make the environment with the collection's own clients; at once when it is there."""
+    subprocess.run(["make", "venv-azcollection"], cwd=ROOT, check=True, capture_output=True, timeout=1200)
+
+
+def run(lab: Lab, record: Path, *arguments: str) -> PlaybookRun:
+    """Run the peer's playbook with the peer's interpreter."""
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [ENVIRONMENT / "bin" / "ansible-playbook", "-i", "localhost,", PLAYBOOK, *arguments],
+        cwd=ROOT,
+        env={
+            **environment(lab),
+            **lab.client_environment,
+            # It knows the clouds that azure-cli-core knows, which asks this address for them, and takes the one whose
+            # resource manager is named.
+            "ARM_CLOUD_METADATA_URL": f"{lab.info['arm_endpoint']}/metadata/endpoints?api-version=2019-05-01",
+            "AZURE_CLOUD_ENVIRONMENT": lab.info["arm_endpoint"],
+            "AZURE_CONFIG_DIR": str(lab.home / "azure-cli"),
+            "PATH": f"{ENVIRONMENT / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONWARNINGS": "ignore",
+            "RECORDER_PATH": str(record),
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    return finish(process, record, started=started).ok()
+
+
+def register(lab: Lab, namespace: str) -> None:
+    """Register a provider, as `az provider register` does: no module of the collection can."""
+    lab.arm("POST", f"/subscriptions/{lab.info['subscription_id']}/providers/{namespace}/register", "2025-04-01")
+
+
+def test_its_modules_build_a_network_and_a_cluster_idempotently(empty_lab: Lab, tmp_path: Path) -> None:
+    for namespace in ("Microsoft.Compute", "Microsoft.ContainerService", "Microsoft.Network"):
+        register(empty_lab, namespace)
+    first = run(empty_lab, tmp_path / "first")
+    ids = [type_of(entry) for entry in resource_ids(empty_lab)]
+    assert {name: ids.count(name) for name in BUILT} == BUILT
+    assert first.changed >= len(BUILT) - 1
+    second = run(empty_lab, tmp_path / "second")
+    assert second.changed == 0, [task["task"] for task in second.tasks if task["result"].get("changed")]
+    gone = run(empty_lab, tmp_path / "gone", "-e", "state=absent")
+    assert gone.changed > 0
+    assert resource_ids(empty_lab, "Microsoft.Network/virtualNetworks") == []
+    assert resource_ids(empty_lab, "Microsoft.ContainerService/managedClusters") == []
