@@ -56,7 +56,7 @@ def chart() -> Manifests:
     return render_openmrs()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """Gives a port of 127.0.0.1 in which nothing listens at the moment."""
 
