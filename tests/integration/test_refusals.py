@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.conftest import SharedLab
 from tests.integration.support.lab import Lab
 from tests.integration.support.playbook import PlaybookRun, run_playbook
 from tests.integration.support.sabotage import BREAKS, collection_with
@@ -72,11 +73,20 @@ def test_an_unreachable_api_server(converged_lab: Lab) -> None:
         converged_lab.up()
 
 
-def test_a_full_quota(empty_lab: Lab) -> None:
-    empty_lab.control("PUT", "/lab/quota/francecentral/Microsoft.Compute/cores", {"limit": 10})
-    with without_writes(empty_lab):
-        assert_refused(run_playbook(empty_lab, "site"), "cores", "10")
-        assert_refused(run_playbook(empty_lab, "site", "--check"), "cores", "10")
+CORES = "/lab/quota/francecentral/Microsoft.Compute/cores"
+
+
+def test_a_full_quota(shared_lab: SharedLab) -> None:
+    lab = shared_lab.emptied()
+    limit = lab.control("GET", CORES)["limit"]
+    lab.register("Microsoft.Compute")  # a subscription tells its quotas only then
+    lab.control("PUT", CORES, {"limit": 10})
+    try:
+        with without_writes(lab):
+            assert_refused(run_playbook(lab, "site"), "cores", "10")
+            assert_refused(run_playbook(lab, "site", "--check"), "cores", "10")
+    finally:
+        lab.control("PUT", CORES, {"limit": limit})
 
 
 IMMUTABLE = {"cluster_service_cidr": "10.99.0.0/16", "cluster_dns_service_ip": "10.99.0.10"}

@@ -127,6 +127,10 @@ class Lab:
         )
         return self._send(request)
 
+    def register(self, namespace: str) -> None:
+        """Register a resource provider, as `az provider register` does."""
+        self.arm("POST", f"/subscriptions/{self.info['subscription_id']}/providers/{namespace}/register", "2025-04-01")
+
     def _token(self, scope: str) -> str:
         form = {
             "grant_type": "client_credentials",

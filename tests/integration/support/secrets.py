@@ -25,7 +25,11 @@ def vault_secrets(lab: Lab) -> dict[str, str]:
     given: ClientSecretCredential = credential(lab)
     for vault in resource_ids(lab, "Microsoft.KeyVault/vaults"):
         uri = lab.arm("GET", vault, "2024-11-01")["properties"]["vaultUri"]
-        options = {"connection_verify": lab.info["ca_file"], "verify_challenge_resource": False}
+        options = {
+            "api_version": "7.5",
+            "connection_verify": lab.info["ca_file"],
+            "verify_challenge_resource": False,
+        }
         with SecretClient(uri, given, **options) as client:
             for listed in client.list_properties_of_secrets():
                 assert listed.name
