@@ -135,10 +135,13 @@ class Inspection:
 
     def _address(self, resource_id: str) -> str:
         kind = parse(resource_id).type.lower()
+        properties = (self._find(resource_id) or {}).get("properties") or {}
         if kind == "microsoft.containerservice/managedclusters":
+            # Somebody else's run may be creating it, or one that was killed: then it has no address yet.
+            if properties.get("provisioningState") in (None, "Creating"):
+                return ""
             entry = aks_cluster_entry(self._client, resource_id)
             return str(entry["server"]) if entry else ""
-        properties = (self._find(resource_id) or {}).get("properties") or {}
         if kind == "microsoft.storage/storageaccounts":
             return str((properties.get("primaryEndpoints") or {}).get("blob") or "")
         return str(properties.get("vaultUri") or "")
