@@ -78,11 +78,19 @@ def test_what_is_not_there_is_missing():
     ("status", "reason"),
     [
         (
-            {"containerStatuses": [{"name": "db", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no"}}}]},
+            {
+                "containerStatuses": [
+                    {"name": "db", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no"}}}
+                ]
+            },
             "db waits (ImagePullBackOff: no)",
         ),
         (
-            {"containerStatuses": [{"name": "db", "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]},
+            {
+                "containerStatuses": [
+                    {"name": "db", "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
+                ]
+            },
             "db ended with 137 (OOMKilled)",
         ),
         ({"containerStatuses": [{"name": "db", "ready": False, "state": {"running": {}}}]}, "db runs but is not ready"),
@@ -90,7 +98,10 @@ def test_what_is_not_there_is_missing():
             {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/6 nodes are available"}]},
             "not scheduled (0/6 nodes are available)",
         ),
-        ({"initContainerStatuses": [{"name": "wait", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}, "wait waits"),
+        (
+            {"initContainerStatuses": [{"name": "wait", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]},
+            "wait waits",
+        ),
         ({}, "phase Pending"),
     ],
 )
