@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import socket
+import typing as t
 
 import pytest
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.errors import ArmError
@@ -42,7 +43,7 @@ class Arm:
 
 
 def inspect(answers):
-    return Inspection(Arm(answers), timeout=1)
+    return Inspection(t.cast("t.Any", Arm(answers)), timeout=1)
 
 
 def usages(limit):
@@ -84,7 +85,7 @@ def test_quota_is_compared_while_the_cluster_does_not_exist(limit, fits):
 
 def test_quota_of_what_exists_is_not_asked_for():
     arm = Arm({CLUSTER: {"properties": {"agentPoolProfiles": [{"name": "system", "count": 3}]}}, USAGES: usages(0)})
-    inspection = Inspection(arm, timeout=1)
+    inspection = Inspection(t.cast("t.Any", arm), timeout=1)
     inspection.quota([DOCUMENT])
     assert inspection.problems == []
     assert USAGES not in arm.asked
@@ -137,7 +138,7 @@ def test_each_kind_of_endpoint_is_knocked_at_its_own_address():
 
 def test_a_cluster_that_is_being_created_has_no_address_yet():
     arm = Arm({CLUSTER: {"properties": {"provisioningState": "Creating"}}})
-    inspection = Inspection(arm, timeout=1)
+    inspection = Inspection(t.cast("t.Any", arm), timeout=1)
     inspection.endpoints([{"id": CLUSTER, "name": "API server"}])
     assert (inspection.problems, inspection.unchecked) == ([], ["endpoints"])
     assert arm.asked == [CLUSTER]
