@@ -19,7 +19,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.converge.er
     PlanMismatch,
 )
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault import certificates, runner
-from ansible_collections.audioprothese.platform.plugins.module_utils.vault.plan import Stored
+from ansible_collections.audioprothese.platform.plugins.module_utils.vault.plan import Observed, Stored
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.runner import ApplyFailed, Options, Runner
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.wanted import expand
 
@@ -195,3 +195,25 @@ def test_a_new_role_assignment_is_waited_for_in_a_real_run_only(monkeypatch: pyt
         run(MemoryVault(refusals=3), access_timeout=10, check=True)
     with pytest.raises(ArmError, match="no right"):
         run(MemoryVault(refusals=3))
+
+
+@pytest.mark.sabotage
+def test_a_plan_that_overlooks_what_exists_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    vault = MemoryVault()
+    run(vault)
+    real = runner.plan
+
+    def blind(wanted: t.Any, observed: t.Any, **options: t.Any) -> t.Any:
+        return real(wanted, Observed(exists=True), **options)
+
+    monkeypatch.setattr(runner, "plan", blind)
+    with pytest.raises(AssertionError, match="overwritten"):
+        run(vault)
+
+
+@pytest.mark.sabotage
+def test_a_result_that_shows_a_certificate_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    vault = MemoryVault()
+    monkeypatch.setattr(runner, "_shown", lambda stored: {"value": vault.get(stored.name)})
+    with pytest.raises(AssertionError):
+        run(vault)
