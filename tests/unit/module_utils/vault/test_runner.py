@@ -19,7 +19,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.converge.er
     PlanMismatch,
 )
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault import certificates, runner
-from ansible_collections.audioprothese.platform.plugins.module_utils.vault.plan import Observed, Stored
+from ansible_collections.audioprothese.platform.plugins.module_utils.vault.plan import Observed, Stored, plan
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.runner import ApplyFailed, Options, Runner
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.wanted import expand
 
@@ -201,10 +201,9 @@ def test_a_new_role_assignment_is_waited_for_in_a_real_run_only(monkeypatch: pyt
 def test_a_plan_that_overlooks_what_exists_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     vault = MemoryVault()
     run(vault)
-    real = runner.plan
 
     def blind(wanted: t.Any, observed: t.Any, **options: t.Any) -> t.Any:
-        return real(wanted, Observed(exists=True), **options)
+        return plan(wanted, Observed(exists=True), **options)
 
     monkeypatch.setattr(runner, "plan", blind)
     with pytest.raises(AssertionError, match="overwritten"):
