@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import SharedLab
+from tests.integration.conftest import SharedLab, State
 from tests.integration.support.lab import Lab
 from tests.integration.support.playbook import PlaybookRun, run_playbook
 from tests.integration.support.sabotage import BREAKS, collection_with
@@ -73,22 +73,6 @@ def test_an_unreachable_api_server(converged_lab: Lab) -> None:
         converged_lab.up()
 
 
-CORES = "/lab/quota/francecentral/Microsoft.Compute/cores"
-
-
-def test_a_full_quota(shared_lab: SharedLab) -> None:
-    lab = shared_lab.emptied()
-    limit = lab.control("GET", CORES)["limit"]
-    lab.register("Microsoft.Compute")  # a subscription tells its quotas only then
-    lab.control("PUT", CORES, {"limit": 10})
-    try:
-        with without_writes(lab):
-            assert_refused(run_playbook(lab, "site"), "cores", "10")
-            assert_refused(run_playbook(lab, "site", "--check"), "cores", "10")
-    finally:
-        lab.control("PUT", CORES, {"limit": limit})
-
-
 IMMUTABLE = {"cluster_service_cidr": "10.99.0.0/16", "cluster_dns_service_ip": "10.99.0.10"}
 
 
@@ -105,19 +89,33 @@ def test_an_immutable_change(converged_lab: Lab) -> None:
 
 
 @pytest.mark.sabotage
-def test_a_missing_guard_is_noticed(converged_lab: Lab, tmp_path: Path) -> None:
-    """Sabotage: without the guard the run writes before Azure itself refuses."""
+def test_a_missing_guard_is_noticed(shared_lab: SharedLab, tmp_path: Path) -> None:
+    """Sabotage: without the guard the run writes before anybody refuses. The lab is emptied after this one."""
+    lab = shared_lab.converged()
+    shared_lab.state = State.UNKNOWN
     collections = collection_with(BREAKS["immutable properties are not guarded"], tmp_path)
-    before = converged_lab.writes()
+    before = lab.writes()
     run = run_playbook(
-        converged_lab,
+        lab,
         "audioprothese.platform.provision",
         extra={**IMMUTABLE, "network_nat_idle_timeout_minutes": 11},
         collections=collections,
     )
-    writes = converged_lab.writes() - before
+    with pytest.raises(AssertionError):
+        assert_immutable_refused(run, lab.writes() - before)
+
+
+CORES = "/lab/quota/francecentral/Microsoft.Compute/cores"
+
+
+def test_a_full_quota(shared_lab: SharedLab) -> None:
+    lab = shared_lab.emptied()
+    limit = lab.control("GET", CORES)["limit"]
+    lab.register("Microsoft.Compute")  # a subscription tells its quotas only then
+    lab.control("PUT", CORES, {"limit": 10})
     try:
-        with pytest.raises(AssertionError):
-            assert_immutable_refused(run, writes)
+        with without_writes(lab):
+            assert_refused(run_playbook(lab, "site"), "vCPUs", "10")
+            assert_refused(run_playbook(lab, "site", "--check"), "vCPUs", "10")
     finally:
-        run_playbook(converged_lab, "provision").ok()
+        lab.control("PUT", CORES, {"limit": limit})
