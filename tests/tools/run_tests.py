@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run every part of the test suite, all of them even after a failure, and add up the counts.
 
-Each part prints as it goes. At the end there is one line per part with its time, and as the last line
-`N passed, N failed`. Names of parts as arguments run only those.
+The parts run in two lanes beside each other, since most of them wait more than they compute. What the first lane does
+is printed as it goes, a part of the second one when it is through. At the end there is one line per part with its time,
+and as the last line `N passed, N failed`. Names of parts as arguments run only those.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+PRINTING = threading.RLock()
 COUNTS = re.compile(r"(\d+) (passed|failed|errors?|skipped)\b")
 
 
@@ -61,21 +65,36 @@ def pytest(*arguments: str) -> list[str]:
     return [str(BIN / "python"), "-m", "pytest", "--durations=8", "--durations-min=2", *arguments]
 
 
-PARTS = [
-    Part("lint", ["tests/tools/lint"]),
-    Part("unit", pytest("tests/unit")),
-    Part("contract", pytest("tests/contract")),
-    Part("lab", pytest("tests/lab/tests")),
-    Part("integration", pytest("tests/integration")),
-    Part("molecule", [str(BIN / "python"), "tests/tools/run_molecule.py"], whole),
-    Part("sanity", ["tests/tools/sanity"], whole),
+LANES = [
+    [
+        Part("lint", ["tests/tools/lint"]),
+        Part("unit", pytest("tests/unit")),
+        Part("contract", pytest("tests/contract")),
+        Part("integration", pytest("tests/integration")),
+    ],
+    [
+        Part("lab", pytest("tests/lab/tests")),
+        Part("molecule", [str(BIN / "python"), "tests/tools/run_molecule.py"], whole),
+        Part("sanity", ["tests/tools/sanity"], whole),
+    ],
 ]
 
 
-def run(part: Part) -> tuple[Outcome, float]:
-    """Run one part, passing its output on as it comes."""
+@dataclass(frozen=True)
+class Row:
+    """One line of the summary."""
+
+    name: str
+    outcome: Outcome
+    seconds: float
+
+
+def run(part: Part, *, live: bool) -> Row:
+    """Run one part and print its output, as it comes or in one piece."""
     started = time.monotonic()
-    print(f"\n=== {part.name}: {' '.join(Path(word).name for word in part.command)}", flush=True)
+    lines = [f"=== {part.name}: {' '.join(Path(word).name for word in part.command)}"]
+    if live:
+        say(lines)
     process = subprocess.Popen(
         part.command,
         cwd=ROOT,
@@ -87,25 +106,40 @@ def run(part: Part) -> tuple[Outcome, float]:
         errors="replace",
     )
     assert process.stdout is not None
-    lines = []
     for line in process.stdout:
-        print(line, end="", flush=True)
         lines.append(line.rstrip())
-    return part.count(process.wait(), lines), time.monotonic() - started
+        if live:
+            say(lines[-1:])
+    outcome = part.count(process.wait(), lines)
+    if not live:
+        say(lines)
+    return Row(part.name, outcome, time.monotonic() - started)
+
+
+def say(lines: list[str]) -> None:
+    """Print lines that belong together."""
+    with PRINTING:
+        print("\n".join(lines), flush=True)
 
 
 def main() -> int:
     """Run the parts and print the summary."""
-    wanted = sys.argv[1:]
-    unknown = set(wanted) - {part.name for part in PARTS}
-    if unknown:
-        sys.exit(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(part.name for part in PARTS)}")
-    rows = [(part.name, *run(part)) for part in PARTS if not wanted or part.name in wanted]
+    wanted, known = set(sys.argv[1:]), {part.name for lane in LANES for part in lane}
+    if wanted - known:
+        sys.exit(f"no such part: {', '.join(sorted(wanted - known))}; there are {', '.join(sorted(known))}")
+    lanes = [[part for part in lane if not wanted or part.name in wanted] for lane in LANES]
+    lanes = [lane for lane in lanes if lane]
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        started = [
+            pool.submit(lambda lane=lane, live=not index: [run(part, live=live) for part in lane])  # type: ignore[misc]
+            for index, lane in enumerate(lanes)
+        ]
+        rows = [row for future in started for row in future.result()]
     print()
-    for name, outcome, seconds in rows:
-        skipped = f", {outcome.skipped} skipped" if outcome.skipped else ""
-        print(f"{name:12} {outcome.passed} passed, {outcome.failed} failed{skipped} in {seconds:.0f} s")
-    passed, failed = sum(row[1].passed for row in rows), sum(row[1].failed for row in rows)
+    for row in rows:
+        skipped = f", {row.outcome.skipped} skipped" if row.outcome.skipped else ""
+        print(f"{row.name:12} {row.outcome.passed} passed, {row.outcome.failed} failed{skipped} in {row.seconds:.0f} s")
+    passed, failed = sum(row.outcome.passed for row in rows), sum(row.outcome.failed for row in rows)
     print(f"{passed} passed, {failed} failed", flush=True)
     return int(failed > 0)
 
