@@ -1,0 +1,99 @@
+"""The production inventory, the manual by example: it parses, passes preflight without a network, goes no further."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAYBOOKS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
+
+
+def play(playbook: str, *arguments: str, extra: dict[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a playbook on the production inventory, where nothing answers."""
+    binaries = Path(sys.executable).parent
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "LAB_"))}
+    return subprocess.run(
+        [
+            binaries / "ansible-playbook",
+            *("-i", "inventories/production", f"playbooks/{playbook}.yml"),
+            *("-e", json.dumps(extra or {})),
+            *arguments,
+        ],
+        cwd=ROOT,
+        env={
+            **environment,
+            "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+            "HTTPS_PROXY": "http://127.0.0.1:9",
+        },
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+
+def preflight(extra: dict[str, Any]) -> str:
+    """What the static part says to these variables; empty when it passes."""
+    done = play("preflight", "--tags", "preflight_static", extra=extra)
+    assert "Traceback" not in done.stdout + done.stderr
+    return "" if done.returncode == 0 else " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS)
+def test_every_playbook_parses(playbook: str) -> None:
+    done = play(playbook, "--syntax-check")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_it_passes_preflight_without_a_network() -> None:
+    assert preflight({}) == ""
+
+
+def test_its_example_ids_reach_no_service() -> None:
+    done = play("site")
+    assert done.returncode != 0
+    assert "ids of this inventory are examples" in " ".join(done.stdout.split())
+    assert "Check identity, quota and network path" not in done.stdout
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    message = preflight(
+        {
+            "platform_locaton": "francecentral",
+            "cluster_tier": "Free",
+            "key_vault_public_network_access": "Enabled",
+            "network_subnets": {"nodes": {"address_prefx": "10.0.0.0/20"}},
+        }
+    )
+    for words in (
+        "Did you mean platform_location?",
+        "cluster_tier: Free has no service level",
+        "key_vault_public_network_access: Enabled is reachable from the internet",
+        "address_prefx",
+    ):
+        assert words in message
+
+
+def test_a_lab_may_do_what_production_may_not() -> None:
+    open_vault = {"key_vault_public_network_access": "Enabled"}
+    assert "internet" in preflight(open_vault)
+    assert preflight({**open_vault, "platform_production": False}) == ""
+
+
+def test_a_secret_in_the_inventory_is_refused_and_not_shown(tmp_path: Path) -> None:
+    canary = "canary-7d1f3a"
+    inventory = tmp_path / "secrets.yml"
+    inventory.write_text(f"all:\n  vars:\n    centre_api_key: {canary}\n", encoding="utf-8")
+    done = play("preflight", "--tags", "preflight_static", "-i", str(inventory))
+    assert done.returncode != 0
+    assert "centre_api_key: holds a secret in clear text" in " ".join(done.stdout.split())
+    assert canary not in done.stdout + done.stderr
