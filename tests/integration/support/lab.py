@@ -6,7 +6,7 @@ import contextlib
 import functools
 import json
 import os
-import shutil
+import random
 import socket
 import ssl
 import subprocess
@@ -24,13 +24,22 @@ COMMAND = ROOT / "tests" / "lab" / "lab"
 PORTS_OF_A_LAB = 40
 UP_TIMEOUT = 40 * 60  # the first `up` on a machine builds the programs of the lab
 
-# Waits until its standard input closes, which the kernel does when the tests end in any way, then stops the lab.
-REAPER = "import subprocess, sys; sys.stdin.read(); sys.exit(subprocess.run(sys.argv[1:]).returncode)"
+# Waits until its standard input closes, which the kernel does when the tests end in any way; then stops the lab and
+# removes its folder.
+REAPER = """
+import os, shutil, subprocess, sys
+sys.stdin.read()
+code = subprocess.run(sys.argv[1:]).returncode
+if code == 0:
+    shutil.rmtree(os.environ["LAB_HOME"], ignore_errors=True)
+sys.exit(code)
+"""
 
 
 def free_port_block(start: int = 21000, end: int = 29000, size: int = PORTS_OF_A_LAB) -> int:
-    """Return the first port of a block in which nothing listens on loopback."""
-    for base in range(start, end, size):
+    """Return the first port of a block in which nothing listens on loopback; any one, for two may be starting at once."""
+    blocks = list(range(start, end, size))
+    for base in random.sample(blocks, len(blocks)):
         with contextlib.ExitStack() as stack:
             try:
                 for port in range(base, base + size):
@@ -193,7 +202,5 @@ def running_lab(**variables: str) -> Iterator[Lab]:
         assert reaper.stdin is not None
         reaper.stdin.close()
         code = reaper.wait(timeout=180)
-        if code == 0:
-            shutil.rmtree(home, ignore_errors=True)
-        else:
+        if code:
             print(f"`lab down` failed ({code}) for the lab in {home}", file=sys.stderr)
