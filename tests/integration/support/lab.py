@@ -37,7 +37,7 @@ sys.exit(code)
 
 
 def free_port_block(start: int = 21000, end: int = 29000, size: int = PORTS_OF_A_LAB) -> int:
-    """Return the first port of a block in which nothing listens on loopback; any one, for two may be starting at once."""
+    """Return the first port of a block that is free on loopback: any one, for two labs may be starting at once."""
     blocks = list(range(start, end, size))
     for base in random.sample(blocks, len(blocks)):
         with contextlib.ExitStack() as stack:
