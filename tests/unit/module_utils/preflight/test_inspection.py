@@ -91,6 +91,13 @@ def test_quota_of_what_exists_is_not_asked_for():
     assert USAGES not in arm.asked
 
 
+@pytest.mark.sabotage
+def test_counting_what_exists_once_more_is_noticed(monkeypatch):
+    monkeypatch.setattr(Inspection, "_find", lambda *_args: None)
+    with pytest.raises(AssertionError):
+        test_quota_of_what_exists_is_not_asked_for()
+
+
 def test_quota_of_an_unregistered_provider_is_left_for_later():
     refusal = ArmError("not registered", where=S, status=409, code="MissingSubscriptionRegistration")
     inspection = inspect({USAGES: refusal})

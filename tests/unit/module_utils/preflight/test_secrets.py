@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from ansible_collections.audioprothese.platform.plugins.module_utils.preflight import secrets
 from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.secrets import find_secrets
 
 CANARY = "Canary" + "-9f8e7d6c"
@@ -56,3 +59,10 @@ def test_an_encrypted_value_passes():
     variables = {"db_password": Encrypted("$ANSIBLE_VAULT;1.1;AES256")}
     assert find_secrets(variables)
     assert find_secrets(variables, is_encrypted=lambda value: isinstance(value, Encrypted)) == []
+
+
+@pytest.mark.sabotage
+def test_a_lint_that_knows_no_names_is_noticed(monkeypatch):
+    monkeypatch.setattr(secrets, "_SECRET_NAME", re.compile("(?!)"))
+    with pytest.raises(AssertionError):
+        test_a_secret_in_clear_text_is_found_and_not_shown({"db_password": CANARY}, "db_password")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.audioprothese.platform.plugins.module_utils.verify import rollout
 from ansible_collections.audioprothese.platform.plugins.module_utils.verify.rollout import (
     SIMULATED,
     is_simulated,
@@ -63,6 +64,13 @@ def test_ready_pods_on_simulated_nodes_are_never_said_to_have_passed():
     verdict, message = judge(node(simulated=True), workload(), pod())
     assert verdict == "not_verifiable"
     assert "simulated nodes" in message
+
+
+@pytest.mark.sabotage
+def test_forgetting_that_nodes_are_simulated_is_noticed(monkeypatch):
+    monkeypatch.setattr(rollout, "is_simulated", lambda _node: False)
+    with pytest.raises(AssertionError):
+        test_ready_pods_on_simulated_nodes_are_never_said_to_have_passed()
 
 
 def test_one_pod_on_a_simulated_node_is_enough_to_doubt():
