@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.support.lab import Lab, running_lab
 from tests.integration.support.playbook import PlaybookRun, run_playbook
+from tests.integration.support.secrets import all_secrets
 
 
 class State(enum.Enum):
@@ -21,12 +22,13 @@ class State(enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Creation:
-    """From nothing: first the prediction of a check run, then the run itself, and what each wrote."""
+    """From nothing: the prediction of a check run, then the run itself, what each wrote, and the secrets made."""
 
     check: PlaybookRun
     check_writes: int
     real: PlaybookRun
     real_writes: int
+    secrets: dict[str, str]
 
 
 class SharedLab:
@@ -51,7 +53,14 @@ class SharedLab:
             check = run_playbook(lab, "site", "--check", "--diff", "-vvv").ok()
             check_writes = lab.writes()
             real = run_playbook(lab, "site", "--diff", "-vvv")
-            self._creation = Creation(check=check, check_writes=check_writes, real=real, real_writes=lab.writes())
+            writes = lab.writes()
+            self._creation = Creation(
+                check=check,
+                check_writes=check_writes,
+                real=real,
+                real_writes=writes,
+                secrets=all_secrets(lab) if real.returncode == 0 else {},
+            )
             if real.returncode == 0:
                 self.state = State.CONVERGED
         return self._creation

@@ -50,6 +50,11 @@ def cluster_secrets(lab: Lab) -> dict[str, str]:
     }
 
 
+def all_secrets(lab: Lab) -> dict[str, str]:
+    """Return every secret value that exists in a lab at this moment, by where it is."""
+    return {**vault_secrets(lab), **cluster_secrets(lab), "client secret": lab.info["client_secret"]}
+
+
 def leaks(text: str, secrets: dict[str, str]) -> list[str]:
     """Name every secret that occurs in a text, plain, as base64, as JSON text, or line by line."""
     found = [name for name, value in secrets.items() if any(form in text for form in _forms(value))]
