@@ -49,17 +49,20 @@ class Tool:
     stamp: dict[str, str] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
     data: dict[str, dict[str, str]] = field(default_factory=dict)
+    folder_of: str = ""
+    needed_by: str = "labs"
 
     @property
     def source(self) -> Path:
         """The folder with the tool's go.mod."""
-        return SOURCES / self.name
+        return SOURCES / (self.folder_of or self.name)
 
     @functools.cached_property
     def folder(self) -> Path:
         """Where the built tool is, or will be: the name changes with every input of the build."""
         digest = hashlib.sha256(json.dumps([self.stamp, self.package, self.names, self.data, BUILD_FLAGS]).encode())
-        for path in sorted(p for p in self.source.rglob("*") if p.suffix in {".go", ".mod", ".sum"}):
+        sources = (path for path in self.source.rglob("*") if path.suffix in {".go", ".mod", ".sum"})
+        for path in sorted(path for path in sources if not path.name.endswith("_test.go")):
             digest.update(path.relative_to(self.source).as_posix().encode() + b"\0" + path.read_bytes())
         return cache_root() / "bin" / f"{self.name}-{self.version}-{digest.hexdigest()[:12]}"
 
@@ -91,19 +94,20 @@ def tools() -> dict[str, Tool]:
     return {name: Tool(name=name, **description) for name, description in described.items()}
 
 
-def missing_tools() -> list[Tool]:
-    """Return the tools that are not in the cache."""
-    return [tool for tool in tools().values() if not tool.folder.is_dir()]
+def missing_tools(*, containers: bool = True) -> list[Tool]:
+    """Return the tools that are not in the cache; without `containers` only what simulated nodes need."""
+    needed = {"labs", "containers"} if containers else {"labs"}
+    return [tool for tool in tools().values() if tool.needed_by in needed and not tool.folder.is_dir()]
 
 
-def build_missing(say: Say = print) -> None:
-    """Build what is not in the cache.
+def build_missing(say: Say = print, *, containers: bool = True, only: Tool | None = None) -> None:
+    """Build what is not in the cache; without `containers` only what simulated nodes need; or one tool only.
 
     Raises:
         BuildError: no Go toolchain, or the compiler refused.
 
     """
-    missing = missing_tools()
+    missing = missing_tools(containers=containers) if only is None else [only] * (not only.folder.is_dir())
     if not missing:
         return
     say(f"building {', '.join(tool.name for tool in missing)} (once; kept in {cache_root()})")
@@ -207,10 +211,16 @@ def _duration(seconds: float) -> str:
 
 
 def main() -> None:
-    """Build what is missing; the exit code says whether everything is there."""
+    """Build what is missing for the labs of this machine; the exit code says whether everything is there."""
+    from tests.lab.nodes.availability import obstacle  # noqa: PLC0415 - it needs this module
+
     started = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"[{_duration(time.monotonic() - started):>9}] {text}", flush=True)
+
     try:
-        build_missing(lambda text: print(f"[{_duration(time.monotonic() - started):>9}] {text}", flush=True))
+        build_missing(say, containers=not obstacle(Path(tempfile.gettempdir())))
     except BuildError as exc:
         sys.exit(f"lab build: {exc}")
     for tool in tools().values():

@@ -36,7 +36,7 @@ def test_versions_and_module_files_agree(name: str) -> None:
         assert re.search(rf"^\s*(require )?{re.escape(module)} {re.escape(version)}\b", required, re.MULTILINE), module
         assert f"{module} {version} h1:" in (tool.source / "go.sum").read_text(), module
     for stamp in tool.stamp.values():
-        assert tool.version in stamp or stamp in {*tool.version.split("."), "clean"}, stamp
+        assert tool.version in stamp or stamp in {*tool.version.split("."), "clean", "0"}, stamp
 
 
 def test_a_tool_is_built_once_and_answers_to_each_name(small: builder.Tool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,6 +55,12 @@ def test_another_source_is_another_build(small: builder.Tool) -> None:
     before = small.folder
     (small.source / "main.go").write_text(SMALL.replace("small", "other"))
     assert dataclasses.replace(small).folder != before
+
+
+def test_its_tests_are_no_part_of_a_build(small: builder.Tool) -> None:
+    before = small.folder
+    (small.source / "main_test.go").write_text("package main\n")
+    assert dataclasses.replace(small).folder == before
 
 
 def test_a_failed_build_leaves_nothing_and_says_why(small: builder.Tool, monkeypatch: pytest.MonkeyPatch) -> None:

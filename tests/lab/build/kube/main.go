@@ -1,5 +1,5 @@
-// Command kube is the lab's Kubernetes control plane and its client in one
-// multi-call binary: the name it is called by (argv[0], or the first argument)
+// Command kube is the lab's Kubernetes control plane, the parts of its nodes and
+// its client in one multi-call binary: the name it is called by (argv[0], or the first argument)
 // says which component runs. One binary costs one link and shares its pages.
 package main
 
@@ -17,9 +17,13 @@ import (
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 
 	"audioprothese.platform/lab/kube/addons"
+	"audioprothese.platform/lab/kube/csi"
+	"audioprothese.platform/lab/kube/node"
+	"audioprothese.platform/lab/kube/policies"
 )
 
 func component(name string) func() *cobra.Command {
@@ -30,8 +34,16 @@ func component(name string) func() *cobra.Command {
 		return controllermanager.NewControllerManagerCommand
 	case "kube-scheduler":
 		return func() *cobra.Command { return scheduler.NewSchedulerCommand() }
+	case "kube-proxy":
+		return proxy.NewProxyCommand
+	case "kubelet":
+		return node.NewKubeletCommand
 	case "aks-addons":
 		return addons.NewCommand
+	case "disk-csi-driver":
+		return csi.NewCommand
+	case "network-policies":
+		return policies.NewCommand
 	case "kubectl":
 		return kubectl.NewDefaultKubectlCommand
 	}

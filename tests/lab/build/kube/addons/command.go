@@ -1,10 +1,9 @@
 // Package addons plays the managed parts of AKS that only show in the API:
-// the disk and file drivers (claims get bound, grow and go), the cloud
-// controller (Services of type LoadBalancer get an address) and application
-// routing (Gateways and routes get their conditions).
+// the disk and file drivers (claims get bound, grow and go) and the cloud
+// controller (Services of type LoadBalancer get an address).
 //
-// It moves no packet and stores no byte: what it writes is what those parts
-// would write, so that rollouts and read-backs work on simulated nodes.
+// No packet is moved and no byte stored: what it writes is what those parts would
+// write, so that rollouts and read-backs work.
 package addons
 
 import (
@@ -15,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -30,6 +28,7 @@ type options struct {
 	subscriptionID string
 	nodeGroup      string
 	zonePrefix     string
+	realDisks      bool
 }
 
 // NewCommand returns the command line of the add-ons.
@@ -49,6 +48,7 @@ func NewCommand() *cobra.Command {
 	flags.StringVar(&opts.kubeconfig, "kubeconfig", "", "identity and address of the API server")
 	flags.StringVar(&opts.healthAddress, "health-address", "127.0.0.1:0", "where /healthz answers")
 	flags.StringVar(&opts.subscriptionID, "subscription", "", "subscription of the disks")
+	flags.BoolVar(&opts.realDisks, "real-disks", false, "leave disks to a driver that runs beside")
 	flags.StringVar(&opts.nodeGroup, "node-resource-group", "", "resource group of the disks")
 	return command
 }
@@ -66,10 +66,6 @@ func run(ctx context.Context, opts options) error {
 	if err != nil {
 		return err
 	}
-	dynamicClient, err := dynamic.NewForConfig(config)
-	if err != nil {
-		return err
-	}
 	listener, err := net.Listen("tcp", opts.healthAddress)
 	if err != nil {
 		return err
@@ -78,12 +74,10 @@ func run(ctx context.Context, opts options) error {
 	factory := informers.NewSharedInformerFactory(client, 0)
 	disks := newDisks(client, factory, opts)
 	balancers := newBalancers(client, factory)
-	gateways := newGateways(client, dynamicClient, factory)
 	factory.Start(ctx.Done())
 	factory.WaitForCacheSync(ctx.Done())
 	go disks.run(ctx)
 	go balancers.run(ctx)
-	go gateways.run(ctx)
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) })

@@ -79,7 +79,7 @@ func (d *disks) reconcileClaim(ctx context.Context, key string) error {
 		return d.grow(ctx, claim)
 	}
 	driver := claim.Annotations[provisionerAnnotation]
-	if driver != diskDriver && driver != fileDriver {
+	if !d.plays(driver) {
 		return nil
 	}
 	class, err := d.classes.Get(className(claim))
@@ -189,7 +189,7 @@ func (d *disks) grow(ctx context.Context, claim *corev1.PersistentVolumeClaim) e
 	if err != nil {
 		return err
 	}
-	if !ours(volume) {
+	if !d.plays(volume.Annotations[provisionedBy]) {
 		return nil
 	}
 	volume = volume.DeepCopy()
@@ -211,7 +211,7 @@ func (d *disks) reconcileVolume(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if volume.DeletionTimestamp != nil || volume.Status.Phase != corev1.VolumeReleased || !ours(volume) ||
+	if volume.DeletionTimestamp != nil || volume.Status.Phase != corev1.VolumeReleased || !d.plays(volume.Annotations[provisionedBy]) ||
 		volume.Spec.PersistentVolumeReclaimPolicy != corev1.PersistentVolumeReclaimDelete {
 		return nil
 	}
@@ -222,7 +222,7 @@ func (d *disks) reconcileVolume(ctx context.Context, name string) error {
 	return err
 }
 
-func ours(volume *corev1.PersistentVolume) bool {
-	by := volume.Annotations[provisionedBy]
-	return by == diskDriver || by == fileDriver
+// plays says whether the add-ons stand for a driver; where nodes are real, that of disks is too.
+func (d *disks) plays(driver string) bool {
+	return driver == fileDriver || (driver == diskDriver && !d.opts.realDisks)
 }

@@ -1,0 +1,3 @@
+module audioprothese.platform/lab/pause
+
+go 1.27.3
