@@ -15,10 +15,12 @@ import httpx
 import yaml
 
 from tests.lab.build import builder
+from tests.lab.cluster.gateways import CONFIGURATION, NAMESPACE
 from tests.lab.cluster.manager import ClusterError
 from tests.lab.control.home import Home, write_private
 from tests.lab.control.pki import Authority, Pair, json_web_key_set, signing_key
 from tests.lab.control.process import Daemon
+from tests.lab.nodes.node import RealNode, problem
 
 __all__ = ["ControlPlane", "Network"]
 
@@ -29,8 +31,9 @@ START_SECONDS = 60
 GO_ENVIRONMENT = {"GOGC": "60"}
 STAGES = Path(__file__).with_name("stages.yml")
 AUDIT_POLICY = Path(__file__).with_name("audit-policy.yml")
+POLICY_API = "admissionregistration.k8s.io/v1beta1"
 # What a part reads once, when it starts.
-INPUTS = {"kwok": (STAGES,), "kube-apiserver": (AUDIT_POLICY,)}
+INPUTS = {"kwok": (STAGES,), "kube-apiserver": (AUDIT_POLICY,), "envoy-gateway": (CONFIGURATION,)}
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,28 @@ class Network:
         """The address of the Service `kubernetes`."""
         return str(ipaddress.ip_network(self.services)[1])
 
+    @property
+    def dns(self) -> str:
+        """The address of the Service `kube-dns`: https://learn.microsoft.com/azure/aks/configure-azure-cni"""
+        return str(ipaddress.ip_network(self.services)[10])
+
 
 class ControlPlane:
-    """etcd, the API server and what works on it, in the folder of one cluster."""
+    """etcd, the API server and what works on it, in the folder of one cluster.
 
-    def __init__(self, home: Home, guid: str, cluster: dict[str, Any], *, tenant_id: str, control_token: str) -> None:
+    With a real node all of it runs inside the node's namespace, which `real_node` (a Node) describes.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        guid: str,
+        cluster: dict[str, Any],
+        *,
+        tenant_id: str,
+        control_token: str,
+        real_node: dict[str, Any] | None = None,
+    ) -> None:
         self.home = home
         self.guid = guid
         self.folder = home.clusters / guid
@@ -66,6 +86,7 @@ class ControlPlane:
         self._cluster = cluster
         self._tenant_id = tenant_id
         self._control_token = control_token
+        self.node = RealNode(self, real_node) if real_node else None
 
     @property
     def server(self) -> str:
@@ -144,10 +165,12 @@ class ControlPlane:
             "kwok": [str(kwok.binary), *self._kwok()],
             "aks-addons": [str(kube.program("aks-addons")), *self._addons()],
         }
+        if not self.node:  # on a real node it is a pod
+            commands["envoy-gateway"] = [str(tools["envoy-gateway"].binary), *self._gateways()]
         return [
             Daemon(
                 name=name,
-                command=command,
+                command=self.node.namespace.command(command) if self.node else command,
                 folder=self.folder,
                 environment=GO_ENVIRONMENT,
                 inputs=INPUTS.get(name, ()),
@@ -158,16 +181,12 @@ class ControlPlane:
     def health_url(self, part: str) -> str:
         """Where a part says how it is."""
         path = {"etcd": "/health", "kube-apiserver": "/readyz"}.get(part, "/healthz")
-        scheme = "http" if part in {"kwok", "aks-addons"} else "https"
+        scheme = "http" if part in {"kwok", "aks-addons", "envoy-gateway"} else "https"
         return f"{scheme}://127.0.0.1:{self.home.port(part)}{path}"
 
     def problem(self, part: str, client: httpx.Client) -> str:
         """Return why a part is not well, or an empty text."""
-        try:
-            answer = client.get(self.health_url(part), timeout=3)
-        except httpx.HTTPError as exc:
-            return f"no answer at {self.health_url(part)} ({type(exc).__name__})"
-        return "" if answer.is_success else f"{answer.status_code} from {self.health_url(part)}: {answer.text[:200]}"
+        return problem(self.health_url(part), client)
 
     def client(self) -> httpx.Client:
         """Return an HTTP client with the lab's own identity; its requests are not counted."""
@@ -184,6 +203,8 @@ class ControlPlane:
 
         """
         self._write_configuration()
+        if self.node:
+            self.node.open()
         daemons = {daemon.name: daemon for daemon in self.daemons()}
         clients = [name for name in daemons if name not in {"etcd", "kube-apiserver"}]
         with self.client() as client:
@@ -254,10 +275,7 @@ class ControlPlane:
             f"--etcd-cafile={self.authority.pair.certificate}",
             f"--etcd-certfile={etcd.certificate}",
             f"--etcd-keyfile={etcd.key}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
-            # The Service `kubernetes` may not point at a loopback address, and nothing runs that would use it.
-            "--endpoint-reconciler-type=none",
+            *self._reachable(),
             f"--secure-port={self.home.port('kube-apiserver')}",
             f"--tls-cert-file={serving.certificate}",
             f"--tls-private-key-file={serving.key}",
@@ -274,9 +292,33 @@ class ControlPlane:
             "--audit-log-maxsize=50",
             "--audit-log-maxbackup=20",
             "--allow-privileged=true",
+            # For workload identity alone; AKS has a webhook in its place.
+            "--feature-gates=MutatingAdmissionPolicy=true",
+            f"--runtime-config={POLICY_API}/mutatingadmissionpolicies=true,"
+            f"{POLICY_API}/mutatingadmissionpolicybindings=true",
             "--profiling=false",
             "--shutdown-delay-duration=0s",
             "--v=1",
+        ]
+
+    def _reachable(self) -> list[str]:
+        """Where the API server answers, and how it reaches kubelets."""
+        if not self.node:
+            return [
+                "--bind-address=127.0.0.1",
+                "--advertise-address=127.0.0.1",
+                # The Service `kubernetes` may not point at a loopback address, and nothing runs that would use it.
+                "--endpoint-reconciler-type=none",
+            ]
+        kubelet = self.identity("kube-apiserver-kubelet-client")
+        return [
+            "--bind-address=0.0.0.0",
+            f"--advertise-address={self.node.address}",
+            f"--kubelet-certificate-authority={self.authority.pair.certificate}",
+            f"--kubelet-client-certificate={kubelet.certificate}",
+            f"--kubelet-client-key={kubelet.key}",
+            # Names of nodes resolve nowhere.
+            "--kubelet-preferred-address-types=InternalIP",
         ]
 
     def _controller_manager(self) -> list[str]:
@@ -319,7 +361,11 @@ class ControlPlane:
         return [
             f"--kubeconfig={self.kubeconfig('system:kwok', 'system:masters')}",
             f"--config={STAGES}",
-            "--manage-all-nodes=true",
+            *(
+                ["--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake"]
+                if self.node
+                else ["--manage-all-nodes=true"]
+            ),
             "--node-lease-duration-seconds=40",
             f"--cidr={self.network.pods}",
             f"--server-address=127.0.0.1:{self.home.port('kwok')}",
@@ -332,6 +378,16 @@ class ControlPlane:
             f"--health-address=127.0.0.1:{self.home.port('aks-addons')}",
             f"--subscription={parts[2]}",
             f"--node-resource-group={node_resource_group(self._cluster)}",
+            *(["--real-disks"] if self.node else []),
+        ]
+
+    def _gateways(self) -> list[str]:
+        return [
+            "control-plane",
+            f"--config={CONFIGURATION}",
+            f"--namespace={NAMESPACE}",
+            f"--kubeconfig={self.kubeconfig('system:envoy-gateway', 'system:masters')}",
+            f"--health-address=127.0.0.1:{self.home.port('envoy-gateway')}",
         ]
 
     def _write_configuration(self) -> None:

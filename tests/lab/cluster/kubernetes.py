@@ -18,13 +18,18 @@ import yaml
 
 from tests.lab.azure.settings import Settings
 from tests.lab.build import builder
+from tests.lab.cluster import workload_identity
 from tests.lab.cluster.control_plane import ControlPlane, describe
+from tests.lab.cluster.gateways import gateway_objects
 from tests.lab.cluster.manager import ClusterEndpoint, ClusterError, ClusterManager, cluster_guid
-from tests.lab.cluster.nodes import csi_node, desired_nodes
+from tests.lab.cluster.nodes import csi_node, desired_nodes, is_real, real_node
 from tests.lab.cluster.objects import Api, kubernetes_objects
 from tests.lab.cluster.requests import RequestCounter
-from tests.lab.control.home import Home, write_private
+from tests.lab.cluster.upgrade import upgrade_nodes
+from tests.lab.control.home import AZURE_NAME, Home, write_private
 from tests.lab.control.process import Daemon, stop_all
+from tests.lab.nodes.node import RealNode, problem
+from tests.lab.nodes.objects import node_objects
 
 __all__ = ["ExternalCluster", "KubernetesManager", "create"]
 
@@ -58,8 +63,8 @@ class KubernetesManager:
         """Do the work of `converge`; blocks until the cluster answers."""
         guid = cluster_guid(str(cluster["id"]))
         kubernetes = builder.tools()["kube"].version
-        nodes = desired_nodes(cluster, version=kubernetes)
-        _refuse_other_versions(cluster, kubernetes)
+        nodes = self._nodes(cluster)
+        _refuse_other_versions(cluster, kubernetes, simulated=self.home.nodes != "containers")
         with self._lock():
             others = [other for other in self._guids() if other != guid]
             if others:
@@ -71,16 +76,25 @@ class KubernetesManager:
                 )
             plane = self._plane(cluster)
             plane.folder.mkdir(parents=True, exist_ok=True)
-            wanted = describe({"cluster": cluster, "gateway_api": gateway_api})
+            wanted = describe({"cluster": cluster, "gateway_api": gateway_api, "nodes": self.home.nodes})
+            self._stop_other_node(plane)
             done = plane.folder / "converged.json"
             done.unlink(missing_ok=True)
             write_private(plane.folder / "cluster.json", wanted)
             plane.start()
             with plane.client() as client:
                 api = Api(client)
-                kubernetes_objects(api, cluster, gateway_api=gateway_api)
+                gateways = gateway_objects(plane.authority, pods=plane.node is not None)
+                kubernetes_objects(api, cluster, gateway_api=gateway_api, gateways=gateways)
+                self._workload_identity(api, cluster)
+                upgrade_nodes(api, cluster, nodes, lambda added: _add_nodes(api, added))
                 _converge_nodes(api, nodes)
+                if plane.node:
+                    node_objects(api, plane.node)
+                    plane.node.start(client)
                 _await_controllers(api, nodes)
+                if workload_identity.is_enabled(cluster):
+                    _await_workload_identity(api)
             self._write_kubeconfigs(plane)
             write_private(done, wanted)
         return ClusterEndpoint(server=plane.server, ca_pem=plane.ca_pem, issuer=plane.issuer, jwks=plane.jwks())
@@ -92,6 +106,8 @@ class KubernetesManager:
             if guid in self._guids():
                 plane = self._plane(self._saved(guid)["cluster"])
                 stop_all(plane.daemons(), patience=0)
+                if plane.node:
+                    plane.node.close()
                 RequestCounter(self.home).update()
                 shutil.rmtree(plane.folder)
             if not self._guids():
@@ -109,24 +125,36 @@ class KubernetesManager:
 
     def _resume(self, guid: str, cluster: dict[str, Any], *, gateway_api: bool) -> None:
         done = self.home.clusters / guid / "converged.json"
-        if not done.exists() or done.read_text() != (done.with_name("cluster.json")).read_text():
+        other = self._saved(guid).get("nodes", "simulated") != self.home.nodes
+        if other or not done.exists() or done.read_text() != (done.with_name("cluster.json")).read_text():
             self.converge_now(cluster, gateway_api=gateway_api)
             return
         with self._lock():
             plane = self._plane(cluster)
             plane.start()
             with plane.client() as client:
-                _await_controllers(Api(client), desired_nodes(cluster, version=builder.tools()["kube"].version))
+                if plane.node:
+                    plane.node.start(client)
+                _await_controllers(Api(client), self._nodes(cluster))
+
+    def _stop_other_node(self, plane: ControlPlane) -> None:
+        """Stop everything when another node becomes the real one: its name and address are in all configuration."""
+        if plane.guid in self._guids():
+            before = self._plane(self._saved(plane.guid)["cluster"])
+            if (before.node.name if before.node else "") != (plane.node.name if plane.node else ""):
+                _stop(before)
+
+    def real_node(self) -> RealNode | None:
+        """Return the node that runs real pods, when there is one."""
+        for guid in self._guids():
+            return self._plane(self._saved(guid)["cluster"]).node
+        return None
 
     def stop(self) -> None:
         """Stop every part of every cluster; what they hold stays."""
         with self._lock():
             for guid in self._guids():
-                daemons = self._plane(self._saved(guid)["cluster"]).daemons()
-                # Whoever uses the API first, the store last: each may still write while it ends.
-                stop_all(daemons[2:], patience=2)
-                stop_all([daemons[1]], patience=5)
-                stop_all([daemons[0]], patience=5)
+                _stop(self._plane(self._saved(guid)["cluster"]))
 
     def delete_all(self) -> None:
         """Delete every cluster."""
@@ -138,16 +166,38 @@ class KubernetesManager:
         for guid in self._guids():
             plane = self._plane(self._saved(guid)["cluster"])
             with plane.client() as client:
-                for daemon in plane.daemons():
-                    address = plane.health_url(daemon.name).rsplit("/", 1)[0]
-                    why = plane.problem(daemon.name, client) if daemon.pid() else f"not running; see {daemon.log}"
-                    yield daemon, address, why
+                daemons = [(daemon, plane.health_url(daemon.name)) for daemon in plane.daemons()]
+                for daemon, url in [*daemons, *(plane.node.daemons() if plane.node else [])]:
+                    why = problem(url, client) if daemon.pid() else f"not running; see {daemon.log}"
+                    scheme, _, rest = url.partition("://")
+                    yield daemon, f"{scheme}://{rest.partition('/')[0]}", why
+
+    def _workload_identity(self, api: Api, cluster: dict[str, Any]) -> None:
+        """Have the policies of workload identity where it is enabled, and only there."""
+        settings, home = self._settings, self.home
+        pods_call = f"https://{AZURE_NAME}:{home.port('simulator')}"
+        authority_host = pods_call if home.nodes == "containers" else settings.base_url
+        for policy in workload_identity.policies(tenant_id=settings.tenant_id, authority_host=authority_host):
+            if workload_identity.is_enabled(cluster):
+                api.apply(policy)
+            else:
+                api.delete(policy["apiVersion"], policy["kind"], policy["metadata"]["name"])
 
     def _plane(self, cluster: dict[str, Any]) -> ControlPlane:
         guid = cluster_guid(str(cluster["id"]))
         settings = self._settings
         return ControlPlane(
-            self.home, guid, cluster, tenant_id=settings.tenant_id, control_token=settings.control_token
+            self.home,
+            guid,
+            cluster,
+            tenant_id=settings.tenant_id,
+            control_token=settings.control_token,
+            real_node=real_node(self._nodes(cluster)) if self.home.nodes == "containers" else None,
+        )
+
+    def _nodes(self, cluster: dict[str, Any]) -> list[dict[str, Any]]:
+        return desired_nodes(
+            cluster, version=builder.tools()["kube"].version, containers=self.home.nodes == "containers"
         )
 
     def _guids(self) -> list[str]:
@@ -261,9 +311,11 @@ def _named(entries: Iterable[dict[str, Any]], name: str) -> dict[str, Any]:
     raise ClusterError(f"the kubeconfig of LAB_KUBECONFIG has no entry {name!r}")
 
 
-def _refuse_other_versions(cluster: dict[str, Any], served: str) -> None:
+def _refuse_other_versions(cluster: dict[str, Any], served: str, *, simulated: bool) -> None:
+    """A real node is what was built. Simulated ones may say the version before or after it."""
     asked = str(cluster["properties"].get("kubernetesVersion") or served)
-    if asked != served and not served.startswith(f"{asked}."):
+    minor, built = (int(version.split(".")[1]) for version in (asked, served))
+    if asked != served and not served.startswith(f"{asked}.") and not (simulated and abs(minor - built) <= 1):
         raise ClusterError(
             f"Managed cluster {str(cluster['id']).rsplit('/', 1)[-1]} is on version {asked}, which is not supported in "
             f"this region: the lab serves {served}.",
@@ -272,15 +324,39 @@ def _refuse_other_versions(cluster: dict[str, Any], served: str) -> None:
         )
 
 
+def _stop(plane: ControlPlane) -> None:
+    if plane.node:
+        plane.node.stop()
+    daemons = plane.daemons()
+    # Whoever uses the API first, the store last: each may still write while it ends.
+    stop_all(daemons[2:], patience=2)
+    stop_all([daemons[1]], patience=5)
+    stop_all([daemons[0]], patience=5)
+    if plane.node:
+        plane.node.close()
+
+
 def _converge_nodes(api: Api, nodes: list[dict[str, Any]]) -> None:
-    wanted = {node["metadata"]["name"] for node in nodes}
+    wanted = {node["metadata"]["name"]: node for node in nodes}
     for live in api.list("v1", "Node"):
         name = live["metadata"]["name"]
-        if name not in wanted:
+        # What was simulated and becomes real, or the other way round, is another machine with another network.
+        if name not in wanted or is_real(live) != is_real(wanted[name]):
             api.drain(name)
             api.delete("v1", "Node", name)
+    _make_nodes(api, nodes)
+
+
+def _add_nodes(api: Api, nodes: list[dict[str, Any]]) -> None:
+    _make_nodes(api, nodes)
+    _await_controllers(api, nodes)
+
+
+def _make_nodes(api: Api, nodes: list[dict[str, Any]]) -> None:
     for node in nodes:
         live = api.apply({key: value for key, value in node.items() if key != "status"})
+        if is_real(node):
+            continue  # its kubelet says the rest
         api.merge("v1", "Node", node["metadata"]["name"], {"status": node["status"]}, part="status")
         api.apply(csi_node(node, live["metadata"]["uid"]))
 
@@ -297,6 +373,15 @@ def _await_controllers(api: Api, nodes: list[dict[str, Any]]) -> None:
         if time.monotonic() > deadline:
             what = f"nodes {sorted(waiting)} are not ready" if waiting else "the controller manager does not work"
             raise ClusterError(f"after {CONVERGED_SECONDS} s {what}")
+        time.sleep(0.1)
+
+
+def _await_workload_identity(api: Api) -> None:
+    """Wait until pods get their token: the API server takes a new policy up some seconds after it was written."""
+    deadline = time.monotonic() + CONVERGED_SECONDS
+    while not workload_identity.is_served(api.try_create(workload_identity.PROBE)):
+        if time.monotonic() > deadline:
+            raise ClusterError(f"after {CONVERGED_SECONDS} s the policies of workload identity are not in force")
         time.sleep(0.1)
 
 

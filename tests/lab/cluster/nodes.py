@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
+import math
 from collections.abc import Iterator
 from typing import Any
 
 from tests.lab.azure import vmsizes
-from tests.lab.cluster.control_plane import node_resource_group
+from tests.lab.cluster.control_plane import Network, node_resource_group
 from tests.lab.cluster.manager import ClusterError
 
-__all__ = ["csi_node", "desired_nodes"]
+__all__ = ["csi_node", "desired_nodes", "is_real", "real_node", "surge_nodes"]
 
+# https://kwok.sigs.k8s.io/docs/user/kwok-in-cluster/ uses the same taint for the same purpose.
+FAKE_TAINT = {"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}
 BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 KUBELET_EVICTION_MEBIBYTES = 100
 DEFAULT_MAX_PODS = 250
 # What AKS keeps of a node's processor for itself, in millicores by vCPUs:
 # https://learn.microsoft.com/azure/aks/node-resource-reservations
 RESERVED_MILLICORES = {1: 60, 2: 100, 4: 140, 8: 180, 16: 260, 32: 420, 64: 740}
-# Sizes of the D and E series take two data disks for each vCPU, and at most 64:
-# https://learn.microsoft.com/azure/virtual-machines/sizes/general-purpose/dsv5-series
-DISKS_PER_VCPU = 2
-MOST_DISKS = 64
 
 
 def _size(pool: dict[str, Any]) -> vmsizes.Size:
@@ -33,16 +33,53 @@ def _size(pool: dict[str, Any]) -> vmsizes.Size:
     )
 
 
-def desired_nodes(cluster: dict[str, Any], *, version: str) -> list[dict[str, Any]]:
+def desired_nodes(cluster: dict[str, Any], *, version: str, containers: bool = False) -> list[dict[str, Any]]:
     """Return the Node of every machine that the pools of the cluster ask for.
 
     An autoscaled pool has as many as it must have at least: nothing here is busy.
+    With `containers` the first node of the first pool for applications is a real one,
+    and pods get to the others only when they tolerate that nothing runs there.
     """
     nodes: list[dict[str, Any]] = []
     for number, pool in enumerate(cluster["properties"].get("agentPoolProfiles") or []):
         for index in range(_count(pool)):
-            nodes.append(_node(cluster, pool, number, index, version))
+            nodes.append(_node(cluster, pool, number, index, _version(pool, version)))
+    if containers and nodes:
+        modes = [node["metadata"]["labels"]["kubernetes.azure.com/mode"] for node in nodes]
+        real = nodes[modes.index("user") if "user" in modes else 0]
+        del real["metadata"]["annotations"]
+        for node in nodes:
+            if node is not real:
+                node["spec"].setdefault("taints", []).append(FAKE_TAINT)
+        # Fixed, because the network of its pods is set up before the cluster could assign one.
+        pods = str(next(ipaddress.ip_network(Network.of(cluster).pods).subnets(new_prefix=24)))
+        real["spec"] |= {"podCIDR": pods, "podCIDRs": [pods]}
     return nodes
+
+
+def surge_nodes(cluster: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return the nodes that a pool gets for the time of an upgrade: https://learn.microsoft.com/azure/aks/upgrade-aks-cluster"""
+    for number, pool in enumerate(cluster["properties"]["agentPoolProfiles"]):
+        if pool["name"] == name:
+            count, asked = _count(pool), str((pool.get("upgradeSettings") or {}).get("maxSurge") or "10%")
+            surge = math.ceil(count * int(asked[:-1]) / 100) if asked.endswith("%") else int(asked)
+            version = _version(pool, "")
+            return [_node(cluster, pool, number, count + index, version) for index in range(surge)]
+    return []
+
+
+def _version(pool: dict[str, Any], served: str) -> str:
+    return str(pool.get("currentOrchestratorVersion") or served)
+
+
+def is_real(node: dict[str, Any]) -> bool:
+    """Whether a kubelet stands behind a node."""
+    return "kwok.x-k8s.io/node" not in node["metadata"].get("annotations", {})
+
+
+def real_node(nodes: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the node behind which a kubelet stands."""
+    return next((node for node in nodes if is_real(node)), None)
 
 
 def _count(pool: dict[str, Any]) -> int:
@@ -163,7 +200,7 @@ def _resources(pool: dict[str, Any]) -> dict[str, dict[str, str]]:
 
 def csi_node(node: dict[str, Any], uid: str) -> dict[str, Any]:
     """Return the CSINode by which a node says which drivers it has and how many disks it takes."""
-    disks = min(MOST_DISKS, DISKS_PER_VCPU * int(node["status"]["capacity"]["cpu"]))
+    disks = vmsizes.data_disks(int(node["status"]["capacity"]["cpu"]))
     name = node["metadata"]["name"]
     return {
         "apiVersion": "storage.k8s.io/v1",

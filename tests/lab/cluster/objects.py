@@ -17,16 +17,25 @@ __all__ = ["Api", "kubernetes_objects"]
 
 FIELD_MANAGER = "aks"
 PLURALS = {
+    "ClusterRole": "clusterroles",
     "ClusterRoleBinding": "clusterrolebindings",
+    "ConfigMap": "configmaps",
     "CSIDriver": "csidrivers",
     "CSINode": "csinodes",
+    "Deployment": "deployments",
     "CustomResourceDefinition": "customresourcedefinitions",
     "GatewayClass": "gatewayclasses",
+    "MutatingAdmissionPolicy": "mutatingadmissionpolicies",
+    "MutatingAdmissionPolicyBinding": "mutatingadmissionpolicybindings",
     "Namespace": "namespaces",
     "Node": "nodes",
     "Pod": "pods",
+    "Secret": "secrets",
+    "Service": "services",
     "ServiceAccount": "serviceaccounts",
     "StorageClass": "storageclasses",
+    "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
+    "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
 }
 ESTABLISHED_SECONDS = 20
 
@@ -49,7 +58,8 @@ class Api:
 
     def apply(self, document: dict[str, Any]) -> dict[str, Any]:
         """Create or update an object server-side, as its only writer."""
-        path = _path(document["apiVersion"], document["kind"], document["metadata"]["name"])
+        about = document["metadata"]
+        path = _path(document["apiVersion"], document["kind"], about["name"], about.get("namespace", ""))
         return self._ask(
             "PATCH",
             path,
@@ -57,6 +67,13 @@ class Api:
             content=json.dumps(document),  # JSON is YAML, and quicker to write
             headers={"Content-Type": "application/apply-patch+yaml"},
         )
+
+    def try_create(self, document: dict[str, Any]) -> dict[str, Any] | None:
+        """Return what a new object would be after admission, or nothing when it is refused; nothing is kept."""
+        path = _path(document["apiVersion"], document["kind"], namespace=document["metadata"]["namespace"])
+        answer = self._client.post(path, json=document, params={"dryRun": "All"})
+        made: dict[str, Any] | None = answer.json() if answer.is_success else None
+        return made
 
     def merge(self, api_version: str, kind: str, name: str, change: dict[str, Any], *, part: str = "") -> None:
         """Change some fields of an object, or of one of its subresources."""
@@ -74,6 +91,20 @@ class Api:
         self.merge("v1", "Node", node, {"spec": {"unschedulable": True}})
         for pod in self.list("v1", "Pod", fieldSelector=f"spec.nodeName={node}"):
             self.delete("v1", "Pod", pod["metadata"]["name"], namespace=pod["metadata"]["namespace"])
+
+    def evict(self, pod: dict[str, Any]) -> bool:
+        """Ask a pod to leave; tell whether a budget let it (or it was gone)."""
+        about = pod["metadata"]
+        name = {"name": about["name"], "namespace": about["namespace"]}
+        answer = self._client.post(
+            f"{_path('v1', 'Pod', about['name'], about['namespace'])}/eviction",
+            json={"apiVersion": "policy/v1", "kind": "Eviction", "metadata": name},
+        )
+        if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            return False
+        if answer.status_code != httpx.codes.NOT_FOUND:
+            _checked(answer)
+        return True
 
     def _ask(self, verb: str, path: str, **arguments: Any) -> dict[str, Any]:
         answer: dict[str, Any] = _checked(self._client.request(verb, path, **arguments)).json()
@@ -94,8 +125,8 @@ def _path(api_version: str, kind: str, name: str = "", namespace: str = "") -> s
     return f"{root}{scope}/{PLURALS[kind]}" + (f"/{name}" if name else "")
 
 
-def kubernetes_objects(api: Api, cluster: dict[str, Any], *, gateway_api: bool) -> None:
-    """Write what AKS puts into a cluster with these properties."""
+def kubernetes_objects(api: Api, cluster: dict[str, Any], *, gateway_api: bool, gateways: list[dict[str, Any]]) -> None:
+    """Write what AKS puts into a cluster with these properties; `gateways` is what its class of Gateways needs."""
     groups = yaml.safe_load(Path(__file__).with_name("aks-objects.yml").read_text())
     properties = cluster["properties"]
     routing = (properties.get("ingressProfile") or {}).get("webAppRouting") or {}
@@ -106,9 +137,12 @@ def kubernetes_objects(api: Api, cluster: dict[str, Any], *, gateway_api: bool) 
         chosen += groups["azure_policy"]
     if routing.get("enabled"):
         chosen += groups["application_routing"]
+    if (properties.get("networkProfile") or {}).get("networkDataplane") == "cilium":
+        _define(api, yaml.safe_load(Path(__file__).with_name("cilium.yml").read_text()))
     if gateway_api:
         _install_gateway_api(api)
-        chosen += groups["application_routing_istio"] if istio else []
+        if istio:
+            chosen += [*groups["application_routing_istio"], *gateways, *groups["gateway_classes"]]
     admins = (properties.get("aadProfile") or {}).get("adminGroupObjectIDs")
     if admins:
         chosen.append(_admin_binding(admins))
@@ -128,16 +162,20 @@ def _admin_binding(groups: list[str]) -> dict[str, Any]:
 
 
 def _install_gateway_api(api: Api) -> None:
-    names = []
+    definitions = []
     for path in sorted((builder.tools()["kube"].folder / "gateway-api").glob("*.yaml")):
         definition = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
         if definition.get("kind") == "CustomResourceDefinition":
-            api.apply(definition)
-            names.append(definition["metadata"]["name"])
+            definitions.append(definition)
+    _define(api, definitions)
+
+
+def _define(api: Api, definitions: list[dict[str, Any]]) -> None:
+    names = {api.apply(definition)["metadata"]["name"] for definition in definitions}
     deadline = time.monotonic() + ESTABLISHED_SECONDS
-    while waiting := set(names) - _established(api):
+    while waiting := names - _established(api):
         if time.monotonic() > deadline:
-            raise ClusterError(f"the Gateway API is not served after {ESTABLISHED_SECONDS} s: {sorted(waiting)}")
+            raise ClusterError(f"definitions are not served after {ESTABLISHED_SECONDS} s: {sorted(waiting)}")
         time.sleep(0.05)
 
 

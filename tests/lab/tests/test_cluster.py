@@ -24,7 +24,9 @@ from tests.lab.tests.test_control import kill
 pytestmark = pytest.mark.lab
 
 READER = "7f6c6a51-bcf8-42ba-9220-52d62157d7db"
-PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok", "aks-addons")
+# What runs without a cluster too.
+ALWAYS = {"simulator", "acme"}
+PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok", "aks-addons", "envoy-gateway")
 
 WORKLOAD = """
 apiVersion: v1
@@ -116,7 +118,7 @@ def conditions(status: dict[str, Any]) -> dict[str, str]:
 
 def test_every_part_is_well(cluster: Cluster) -> None:
     parts = cluster.lab.status()["parts"]
-    assert {name for name, part in parts.items() if part["healthy"]} == {"simulator", *PARTS}
+    assert {name for name, part in parts.items() if part["healthy"]} == ALWAYS | set(PARTS)
 
 
 def test_nodes_are_what_the_pools_say(cluster: Cluster) -> None:
@@ -284,7 +286,7 @@ def test_a_gateway_gets_an_address_and_says_what_is_wrong_with_it(cluster: Clust
     assert (plain["attachedRoutes"], conditions(plain)["ResolvedRefs"]) == (1, "True")
     assert conditions(encrypted)["ResolvedRefs"] == "False"
     route = cluster.items("-n", namespace, "httproutes")[0]["status"]["parents"][0]
-    assert conditions(route) == {"Accepted": "True", "ResolvedRefs": "True"}
+    assert conditions(route) | {"Accepted": "True", "ResolvedRefs": "True"} == conditions(route)
 
     cluster.apply(GATEWAY.replace("NAME", namespace).replace("SERVICE", "nobody"))
 
@@ -428,9 +430,9 @@ def test_a_second_cluster_finds_no_quota(cluster: Cluster) -> None:
 def test_a_deleted_cluster_is_gone_and_a_new_one_is_empty(cluster: Cluster) -> None:
     lab = cluster.lab
     lab.kubectl("create", "configmap", "forgotten", "--from-literal=a=b")
-    pids = [part["pid"] for name, part in lab.status()["parts"].items() if name != "simulator"]
+    pids = [part["pid"] for name, part in lab.status()["parts"].items() if name not in ALWAYS]
     lab.arm("DELETE", cluster.id, API_VERSION)
-    eventually(lambda: set(lab.status()["parts"]) == {"simulator"}, seconds=30)
+    eventually(lambda: set(lab.status()["parts"]) == ALWAYS, seconds=30)
     assert leftovers(lab.home / "clusters", range(lab.port + 1, lab.port + 8)) == []
     assert len(pids) == len(PARTS)
     cluster.put(cluster_body(agent_pool("apps", count=2, nodeLabels={"tier": "apps"})))
@@ -443,7 +445,7 @@ def test_an_external_cluster_takes_the_place_of_the_labs_own(cluster: Cluster) -
         elsewhere = Cluster(other)
         elsewhere.put(cluster_body())
         status = other.status()
-        assert set(status["parts"]) == {"simulator", "external-cluster"}
+        assert set(status["parts"]) == ALWAYS | {"external-cluster"}
         assert status["parts"]["external-cluster"] == {
             "healthy": True,
             "pid": None,
