@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -16,12 +17,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tests.lab.azure import cluster_routes, control, entra, keyvault, metadata, traffic
+from tests.lab.azure import blob, cluster_routes, control, entra, image_store, keyvault, metadata, nameserver, traffic
 from tests.lab.azure.arm import Arm
 from tests.lab.azure.arm_id import ARM_ROOTS, ArmId
 from tests.lab.azure.authorization import ASSIGNMENT_TYPE, OWNER
 from tests.lab.azure.engine import Engine
 from tests.lab.azure.faults import Faults
+from tests.lab.azure.names import Names
 from tests.lab.azure.operations import timestamp
 from tests.lab.azure.principals import Directory
 from tests.lab.azure.settings import Settings
@@ -47,6 +49,8 @@ class Simulator:
         self.arm = Arm(self.engine, self.tokens, self.faults)
         self.entra = entra.Entra(self.store, settings, self.directory, self.tokens)
         self.vaults = keyvault.KeyVault(self.engine, self.tokens)
+        self.blobs = blob.BlobStorage(self.engine, self.tokens, blob_server(settings))
+        self.names = Names(self.store, settings)
         self.seed()
 
     def seed(self) -> None:
@@ -84,16 +88,20 @@ class Simulator:
 
 
 class _ArmPaths:
-    """Sends `/subscriptions/…` and the like to ARM; unlike other routes they match in any case."""
+    """Sends `/subscriptions/…` and the like to ARM (they match in any case), and `/blob/…` to Blob storage."""
 
-    def __init__(self, app: ASGIApp, arm: Arm) -> None:
+    def __init__(self, app: ASGIApp, arm: Arm, blobs: blob.BlobStorage) -> None:
         self._app = app
         self._arm = arm
+        self._blobs = blobs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].split("/", 2)[1].lower() in ARM_ROOTS:
             response = await self._arm(Request(scope, receive))
             await response(scope, receive, send)
+            return
+        if scope["type"] == "http" and scope["path"].startswith("/blob/"):
+            await self._blobs(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -107,6 +115,15 @@ def cluster_manager(settings: Settings) -> ClusterManager:
     return manager
 
 
+def blob_server(settings: Settings) -> Callable[[], str]:
+    """What gives the URL of Azurite: that of the settings, or of one that is started when it is asked for."""
+    if not settings.blob_server:
+        return lambda: settings.blob_url
+    module, _, name = settings.blob_server.partition(":")
+    started: Callable[[Path], str] = getattr(importlib.import_module(module), name)
+    return lambda: started(settings.home)
+
+
 def create_app(settings: Settings | None = None, *, clusters: ClusterManager | None = None) -> ASGIApp:
     """The application; without settings those of `$LAB_HOME` are read."""
     chosen = settings or Settings.from_environment()
@@ -115,7 +132,10 @@ def create_app(settings: Settings | None = None, *, clusters: ClusterManager | N
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         simulator.engine.operations.resume()
-        yield
+        async with contextlib.AsyncExitStack() as stack:
+            if chosen.dns_port:
+                await stack.enter_async_context(nameserver.serve(simulator.store, chosen.dns_port))
+            yield
         await simulator.engine.operations.stop()
         simulator.store.close()
 
@@ -124,13 +144,14 @@ def create_app(settings: Settings | None = None, *, clusters: ClusterManager | N
             *metadata.routes(chosen),
             *control.routes(simulator),
             *cluster_routes.routes(simulator),
+            *image_store.routes(simulator),
             *simulator.entra.routes(),
         ],
         lifespan=lifespan,
         exception_handlers={404: _not_found},
     )
     app.state.simulator = simulator
-    hosts = keyvault.ByHost(_ArmPaths(app, simulator.arm), simulator.vaults)
+    hosts = keyvault.ByHost(_ArmPaths(app, simulator.arm, simulator.blobs), simulator.vaults)
     return traffic.Traffic(hosts, simulator)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.lab.azure.app import Simulator
 
 
-_CHANGEABLE = ("latency_ms", "time_scale", "retry_after", "token_seconds")
+_CHANGEABLE = ("latency_ms", "time_scale", "retry_after", "token_seconds", "keys_followed")
 
 
 def routes(simulator: Simulator) -> list[Route]:

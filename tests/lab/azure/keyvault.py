@@ -1,4 +1,4 @@
-"""Key Vault's data plane for secrets, one host per vault.
+"""Key Vault's data plane, one host per vault: secrets here, keys in keyvault_keys.py.
 
 Operations: https://learn.microsoft.com/rest/api/keyvault/secrets/operation-groups . Permissions by data action:
 https://learn.microsoft.com/azure/key-vault/general/rbac-guide . Only vaults with RBAC and with access policies for the
@@ -19,20 +19,22 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tests.lab.azure import vault_keys
 from tests.lab.azure.arm_id import ArmId
 from tests.lab.azure.authorization import Caller
+from tests.lab.azure.keyvault_keys import Keys
+from tests.lab.azure.names import ADDRESS, VAULT_TYPE
 from tests.lab.azure.store import Resource
 from tests.lab.azure.tokens import VAULT_AUDIENCE, TokenError, Tokens
 
 if TYPE_CHECKING:
     from tests.lab.azure.engine import Engine
 
-VAULT_TYPE = "microsoft.keyvault/vaults"
 API_VERSIONS = ("7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "2025-07-01")
 SECRET = "vault-secret"
 DELETED = "vault-deleted"
 _NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
-_DATA = "Microsoft.KeyVault/vaults/secrets"
+_DATA = "Microsoft.KeyVault/vaults"
 DEFAULT_RETENTION_DAYS = 90
 MAX_BYTES = 25_600
 
@@ -94,6 +96,7 @@ class KeyVault:
         self._engine = engine
         self._store = engine.store
         self._tokens = tokens
+        self._keys = Keys(engine, self._permit, self._page)
         before, _, after = engine.settings.vault_host.partition("{number}")
         self._host = re.compile(rf"{re.escape(before)}(\d+){re.escape(after)}(:\d+)?")
 
@@ -113,6 +116,9 @@ class KeyVault:
             call = await self._call(request, number)
             with self._store.transaction():
                 status, body = self._dispatch(call)
+        except vault_keys.KeyRefused as error:
+            refused = VaultError(error.status, error.code, error.message, inner=error.inner)
+            return JSONResponse(refused.body(), status_code=refused.status, headers=headers)
         except VaultError as error:
             return JSONResponse(error.body(), status_code=error.status, headers=headers | error.headers)
         return (
@@ -137,7 +143,7 @@ class KeyVault:
             body = json.loads(raw) if raw.strip() else {}
         except ValueError as exc:
             raise VaultError(400, "BadParameter", f"The request body is not JSON: {exc}") from exc
-        base = str(vault.body["properties"]["vaultUri"]).rstrip("/")
+        base = str(request.scope.get(ADDRESS) or vault.body["properties"]["vaultUri"]).rstrip("/")
         parts = tuple(part for part in request.url.path.split("/") if part)
         return Call(
             vault,
@@ -180,10 +186,13 @@ class KeyVault:
     # --- permission
 
     def _require(self, call: Call, operation: str, *, secret: str = "", policy: str = "") -> None:
-        """Role assignments at the vault or the secret decide; a vault without RBAC asks its access policies."""
+        self._permit(call, f"secrets/{operation}", kind="secrets", name=secret, policy=policy)
+
+    def _permit(self, call: Call, operation: str, *, kind: str, name: str, policy: str) -> None:
+        """Role assignments at the vault or the object decide; a vault without RBAC asks its access policies."""
         action = f"{_DATA}/{operation}"
         if call.vault.body["properties"].get("enableRbacAuthorization"):
-            scope = call.vault.id.child("secrets", secret) if secret else call.vault.id
+            scope = call.vault.id.child(kind, name) if name else call.vault.id
             if self._engine.authorization.allowed(call.caller, action, scope, data=True):
                 return
             raise VaultError(
@@ -198,14 +207,14 @@ class KeyVault:
                 inner="ForbiddenByRbac",
             )
         for entry in call.vault.body["properties"].get("accessPolicies") or []:
-            allowed = {str(name).lower() for name in (entry.get("permissions") or {}).get("secrets") or []}
-            if str(entry.get("objectId", "")).lower() in call.caller.ids and (policy in allowed or "all" in allowed):
+            allowed = {str(one).lower() for one in (entry.get("permissions") or {}).get(kind) or []}
+            if str(entry.get("objectId", "")).lower() in call.caller.ids and allowed & {policy.lower(), "all"}:
                 return
         raise VaultError(
             403,
             "Forbidden",
             f"The user, group or application 'appid={call.caller.client_id};oid={call.caller.object_id}' does not "
-            f"have secrets {policy} permission "
+            f"have {kind} {policy} permission "
             f"on key vault '{call.vault.id.name};location={call.vault.body.get('location')}'.",
             inner="AccessDenied",
         )
@@ -226,6 +235,7 @@ class KeyVault:
             ("GET", "deletedsecrets", "*"): self._get_deleted,
             ("DELETE", "deletedsecrets", "*"): self._purge,
             ("POST", "deletedsecrets", "*", "recover"): self._recover,
+            **self._keys.routes,
         }
         asked = (call.method, *call.parts)
         for pattern, answer in answers.items():
@@ -433,7 +443,8 @@ def _apply(version: dict[str, Any], body: dict[str, Any]) -> None:
 
 
 def forget(engine: Engine, vault: ArmId) -> None:
-    """Remove all secrets of a purged vault."""
+    """Remove all that a purged vault held."""
+    vault_keys.forget(engine.store, vault)
     for kind in (SECRET, DELETED):
         for key, _ in engine.store.records(kind, f"{vault.key}|"):
             engine.store.delete_record(kind, key)

@@ -27,11 +27,16 @@ class Settings:
 
     `home` holds the database (`azure/state.sqlite3`). `base_url` is how clients reach ARM and Entra, without a trailing
     slash. `vault_host` is a format for the host of vault N. `cluster_manager` names a callable ``module:name`` that
-    gets the home directory and returns a ClusterManager; empty means NullClusterManager. `latency_ms` is added to
-    every ARM and vault request. `time_scale` multiplies the duration of every long-running operation.
+    gets the home directory and returns a ClusterManager; empty means NullClusterManager. `registry_url` is the registry
+    that holds the images of every registry, when one runs, `blob_url` the Azurite that holds the blobs; in its place
+    `blob_server` names a callable ``module:name`` that gets the home directory at the first request for a blob, starts
+    one and returns its URL. Below `service_domain` vaults and accounts have names (`names.py`). `latency_ms` is added
+    to every ARM and vault request. `time_scale` multiplies the duration of every long-running operation.
     `retry_after` is what Retry-After says in seconds; less than a second is said by x-ms-retry-after-ms instead.
     `preregistered` lists provider namespaces registered from the start. `without_rules` switches rules of the type data
-    off (``<type>#<rule id>``), for tests that must turn red.
+    off (``<type>#<rule id>``), for tests that must turn red. `dns_port` is where the name servers of the public zones
+    answer on loopback; with 0 they do not. Without `keys_followed` disk encryption sets keep their version of a rotated
+    key, as they do in Azure for up to an hour.
     """
 
     home: Path
@@ -49,10 +54,16 @@ class Settings:
     vault_host: str = "127.10.0.{number}"
     vault_count: int = 64
     cluster_manager: str = ""
+    dns_port: int = 0
+    registry_url: str = ""
+    blob_url: str = ""
+    blob_server: str = ""
+    service_domain: str = ""
     latency_ms: float = 0.0
     time_scale: float = 1.0
     retry_after: float = 1.0
     token_seconds: int = 3599
+    keys_followed: bool = True
     preregistered: tuple[str, ...] = ()
     without_rules: tuple[str, ...] = ()
 

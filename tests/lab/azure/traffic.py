@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tests.lab.azure.app import Simulator
 
 _UNTOUCHED = ("/lab/",)
+# A key is used, and nothing is kept: https://learn.microsoft.com/rest/api/keyvault/keys/operation-groups
+_KEY_USES = ("/wrapkey", "/unwrapkey", "/encrypt", "/decrypt", "/sign", "/verify")
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -38,7 +40,9 @@ class Traffic:
         if scope["type"] != "http" or scope["path"].startswith(_UNTOUCHED):
             await self._app(scope, receive, send)
             return
-        simulator, method, path = self._simulator, scope["method"], scope["path"]
+        simulator = self._simulator
+        scope = simulator.names.translated(scope)
+        method, path = scope["method"], scope["path"]
         part, effect = self._classify(scope)
         simulator.store.count(part, effect, method)
         if effect in ("read", "write", "list_action") and simulator.settings.latency_ms:
@@ -58,7 +62,9 @@ class Traffic:
         """(part, effect). A write is whatever can persist, whether or not it is then refused."""
         method, path = scope["method"], scope["path"]
         if self._simulator.vaults.number_of(_host(scope)):
-            return "vault", "read" if method in _READS else "write"
+            return "vault", "read" if method in _READS or path.endswith(_KEY_USES) else "write"
+        if path.startswith("/blob/"):
+            return "storage", "read" if method in _READS else "write"
         if path.startswith("/kubernetes/"):
             return "kubernetes", "access_review"
         if path.split("/", 2)[1].lower() in ARM_ROOTS:

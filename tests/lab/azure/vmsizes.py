@@ -38,6 +38,10 @@ FAMILIES = {
     "StandardEdsv6Family": "Edsv6",
     "standardFSv2Family": "FSv2",
 }
+# Sizes of the D and E series take two data disks for each vCPU, and at most 64:
+# https://learn.microsoft.com/azure/virtual-machines/sizes/general-purpose/dsv5-series
+DISKS_PER_CORE = 2
+MOST_DISKS = 64
 _GIB_PER_CORE = {"D": 4, "E": 8, "F": 2, "B": 4}
 _SIZES_V2 = {"1": (1, 3.5), "2": (2, 7), "3": (4, 14), "4": (8, 28), "5": (16, 56)}
 _NAME = re.compile(r"Standard_([A-Z]+?)(\d+)([a-z]*)(?:_v(\d+))?", re.IGNORECASE)
@@ -52,6 +56,11 @@ class Size:
     cores: int
     memory_gib: float
     family: str
+
+
+def data_disks(cores: int) -> int:
+    """How many data disks a virtual machine with that many vCPUs takes."""
+    return min(MOST_DISKS, DISKS_PER_CORE * cores)
 
 
 def size(name: str) -> Size | None:

@@ -114,7 +114,8 @@ class Writer(Content):
                 fault=failing or request.fault,
                 resource=resource.id,
                 run=accepted.run,
-                payload=accepted.payload,
+                # How an action ends says nothing about the resource, unless the action set its state.
+                payload={**accepted.payload, "untouched": accepted.state is None},
             )
             return Answer(status=202, headers=self.operation_headers(operation, accepted.via, 0), operation=operation)
 

@@ -13,7 +13,10 @@ from typing import Any
 
 from azure.core.exceptions import HttpResponseError
 from azure.identity import ClientSecretCredential
+from azure.keyvault.keys import KeyClient
+from azure.keyvault.keys.crypto import CryptographyClient
 from azure.mgmt.authorization import AuthorizationManagementClient
+from azure.mgmt.compute import ComputeManagementClient
 from azure.mgmt.containerregistry import ContainerRegistryManagementClient
 from azure.mgmt.containerservice import ContainerServiceClient
 from azure.mgmt.dns import DnsManagementClient
@@ -84,6 +87,18 @@ class Clients:
     @cached_property
     def vaults(self) -> Any:
         return self._make(KeyVaultManagementClient)
+
+    def keys(self, vault_uri: str) -> Any:
+        """The data plane of one vault for keys."""
+        return KeyClient(vault_uri, self.credential, verify_challenge_resource=False)
+
+    def cryptography(self, key: Any, **more: Any) -> Any:
+        """Operations with one key, by its object or its address."""
+        return CryptographyClient(key, self.credential, verify_challenge_resource=False, **more)
+
+    @cached_property
+    def compute(self) -> Any:
+        return self._make(ComputeManagementClient)
 
     @cached_property
     def registries(self) -> Any:

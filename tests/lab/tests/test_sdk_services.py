@@ -55,6 +55,31 @@ def test_vault_is_created_updated_listed_deleted_and_recovered(azure: Running, s
     assert back.properties.vault_uri == created.properties.vault_uri
 
 
+def test_backups_are_kept_and_go_by_policies(sdk: Clients, rg: str) -> None:
+    name = unique("st")
+    sdk.storage.storage_accounts.begin_create(rg, name, account_body()).result(30)
+    sdk.storage.blob_containers.create(rg, name, "backups", {})
+    kept = {"properties": {"immutabilityPeriodSinceCreationInDays": 30, "allowProtectedAppendWrites": False}}
+    policy = sdk.storage.blob_containers.create_or_update_immutability_policy(rg, name, "backups", parameters=kept)
+    assert (policy.state, policy.immutability_period_since_creation_in_days) == ("Unlocked", 30)
+    delete = {"delete": {"daysAfterCreationGreaterThan": 36}}
+    rule = {"name": "backups", "type": "Lifecycle", "definition": {"actions": {"baseBlob": delete, "version": delete}}}
+
+    def put(*rules: dict[str, Any]) -> Any:
+        properties = {"properties": {"policy": {"rules": list(rules)}}}
+        return sdk.storage.management_policies.create_or_update(rg, name, "default", properties)
+
+    made_rule = put(rule).policy.rules[0]
+    assert (made_rule.enabled, made_rule.definition.actions.version.delete.days_after_creation_greater_than) == (
+        True,
+        36,
+    )
+    for refused in ([rule, rule], [{**rule, "type": "Other"}], [{"name": "backups", "type": "Lifecycle"}]):
+        with pytest.raises(HttpResponseError) as caught:
+            put(*refused)
+        assert caught.value.status_code == 400
+
+
 def test_storage_account_with_its_blob_service_and_containers(sdk: Clients, rg: str) -> None:
     accounts, name = sdk.storage.storage_accounts, unique("st")
     created = accounts.begin_create(rg, name, account_body(allowSharedKeyAccess=False)).result(30)

@@ -145,7 +145,9 @@ class AgentPools(Behaviour):
                 "version of node pool cannot be "
                 "bigger than control plane version.",
             )
-        version = full_version(wanted or str(control_plane))
+        # A pool that names no version keeps its own: https://github.com/ansible-collections/azure/pull/966
+        before = (ctx.stored or {}).get("properties", {}).get("currentOrchestratorVersion")
+        version = full_version(wanted or str(before or control_plane))
         properties["currentOrchestratorVersion"] = version
         if not ctx.embedded:
             properties["orchestratorVersion"] = wanted or version

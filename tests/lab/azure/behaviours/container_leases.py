@@ -125,6 +125,10 @@ def _end(now: float, duration: int) -> float | None:
 class Containers(Behaviour):
     """The lease is kept beside the container; a leased container cannot be deleted."""
 
+    def before_put(self, ctx: Write) -> None:
+        """One that is made anew is another one, without the blobs of the one before."""
+        ctx.private.setdefault("made", uuid.uuid4().hex[:8])
+
     @action("lease", effect="write")
     def lease(self, ctx: Action) -> Any:
         """Acquire, renew, change, release or break."""

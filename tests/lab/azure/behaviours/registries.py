@@ -25,6 +25,8 @@ from tests.lab.azure.behaviour import (
     provider_route,
 )
 from tests.lab.azure.behaviours.private_links import connections
+from tests.lab.azure.image_store import Images, digest_of_name, split
+from tests.lab.images.hosts import play
 
 TYPE = "microsoft.containerregistry/registries"
 IMAGE = re.compile(r"[a-z0-9]+([._/-][a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}|@sha256:[0-9a-f]{64})?")
@@ -32,7 +34,7 @@ IMAGE = re.compile(r"[a-z0-9]+([._/-][a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,1
 
 @behaviour("Microsoft.ContainerRegistry/registries")
 class Registries(Behaviour):
-    """Images that were imported are kept beside the registry: `private["images"]`, tag to source."""
+    """Images that were imported are kept beside the registry: `private["images"]`, tag to source, and `["digests"]`."""
 
     def before_put(self, ctx: Write) -> None:
         properties = ctx.body.setdefault("properties", {})
@@ -80,8 +82,18 @@ class Registries(Behaviour):
         if taken is not None and not payload["force"]:
             raise OperationError("Conflict", f"Tag {taken} already exists in target registry.")
         source = payload["source"]
+        # A registry of the same subscription is named by its id: its login server is its name.
+        host = source.get("registryUri") or f"{source['resourceId'].rpartition('/')[2].lower()}.azurecr.io"
+        login_server, url = f"{ctx.id.name.lower()}.azurecr.io", ctx.settings.registry_url
+        digest = await Images(url).copy(
+            source=host, image=source["sourceImage"], target=login_server, tags=payload["tags"]
+        )
+        if digest:
+            play(ctx.settings.home, url, login_server)
         for tag in payload["tags"]:
             images[tag] = f"{source.get('registryUri') or source.get('resourceId')}/{source['sourceImage']}"
+            name = ":".join(split(tag))
+            ctx.private.setdefault("digests", {})[name] = digest or digest_of_name(images[tag])
 
     @action("listCredentials", effect="list")
     def list_credentials(self, ctx: Action) -> dict[str, Any]:

@@ -10,12 +10,13 @@ import re
 import time
 from typing import Any
 
-from tests.lab.azure import keyvault
+from tests.lab.azure import keyvault, names, vault_keys
 from tests.lab.azure.arm_id import ArmId
 from tests.lab.azure.behaviour import ArmError, Behaviour, ProviderRequest, Read, Write, behaviour, provider_route
 from tests.lab.azure.behaviours.private_links import connections
 from tests.lab.azure.engine import Answer, Engine
 from tests.lab.azure.operations import timestamp
+from tests.lab.azure.store import Resource
 
 DELETED = "deleted-vault"
 _NAMESPACE = "Microsoft.KeyVault"
@@ -60,6 +61,11 @@ class Vaults(Behaviour):
         host = ctx.settings.vault_host.format(number=ctx.private["number"])
         properties["vaultUri"] = f"https://{host}:{ctx.settings.port}/"
 
+    def after_put(self, ctx: Write) -> None:
+        """A vault that was recovered has its keys again."""
+        if ctx.create:
+            vault_keys.show_again(ctx.store, Resource(id=ctx.id, body=ctx.body))
+
     def show(self, ctx: Read) -> None:
         """Private endpoints are shown once there are any."""
         found = connections(ctx)
@@ -80,7 +86,7 @@ class Vaults(Behaviour):
 
 def free_number(engine: Engine) -> int:
     """The lowest address number that no vault, living or deleted, has."""
-    taken = {vault.private.get("number") for vault in engine.store.find(keyvault.VAULT_TYPE)}
+    taken = {vault.private.get("number") for vault in engine.store.find(names.VAULT_TYPE)}
     taken |= {raw["private"].get("number") for _, raw in engine.store.records(DELETED)}
     free = (number for number in range(1, engine.settings.vault_count + 1) if number not in taken)
     number = next(free, None)
@@ -151,9 +157,7 @@ def deleted_vault(request: ProviderRequest) -> Any:
 def check_name(request: ProviderRequest) -> Any:
     """Whether a vault's name is free."""
     name = str((request.body or {}).get("name", ""))
-    taken = request.engine.store.find(keyvault.VAULT_TYPE, name=name) or request.engine.store.record(
-        DELETED, name.lower()
-    )
+    taken = request.engine.store.find(names.VAULT_TYPE, name=name) or request.engine.store.record(DELETED, name.lower())
     if not re.fullmatch(r"[a-zA-Z][a-zA-Z0-9-]{1,22}[a-zA-Z0-9]", name):
         return {
             "nameAvailable": False,
