@@ -7,11 +7,21 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CLONE", "DEFAULT_PORT", "Home", "LabError", "write_private"]
+__all__ = [
+    "AZURE_NAME",
+    "CLONE",
+    "CONTROL_PORTS",
+    "DEFAULT_PORT",
+    "NODE_SIDE",
+    "PORTS",
+    "Home",
+    "LabError",
+    "write_private",
+]
 
 CLONE = Path(__file__).resolve().parents[3]
 DEFAULT_PORT = 18400
-PORTS = (
+CONTROL_PORTS = (
     "simulator",
     "kube-apiserver",
     "etcd",
@@ -20,7 +30,45 @@ PORTS = (
     "kube-scheduler",
     "kwok",
     "aks-addons",
+    "dns",
+    "acme",
+    "acme-management",
+    "envoy-gateway",
 )
+# What a lab with a real node has besides; daemons of the node are added at the end.
+NODE_PORTS = (
+    "registry",
+    "link",
+    "gateway-http",
+    "gateway-https",
+    "containerd",
+    "kube-proxy",
+    "kubelet",
+    "disk-csi-driver",
+    "csi-provisioner",
+    "csi-attacher",
+    "csi-resizer",
+    "network-policies",
+    "blobs",
+)
+PORTS = CONTROL_PORTS + NODE_PORTS
+# What runs on the machine itself, also beside a real node.
+MACHINE_SIDE = {
+    "simulator",
+    "dns",
+    "acme",
+    "acme-management",
+    "etcd-peer",
+    "registry",
+    "link",
+    "gateway-http",
+    "gateway-https",
+    "blobs",
+}
+# What runs inside the namespace of a real node and is reached through the link.
+NODE_SIDE = tuple(name for name in PORTS if name not in MACHINE_SIDE)
+# How pods call the simulated Azure, which is on another side of the link than they are.
+AZURE_NAME = "azure.lab.internal"
 
 
 class LabError(Exception):
@@ -32,11 +80,14 @@ class Home:
     """The folder of one lab and the first of its ports, which it keeps for life.
 
     `external_kubeconfig` names a cluster that takes the place of the lab's own.
+    `nodes` says what pods run on: `containers` (a real node) or `simulated`; `why` the reason.
     """
 
     path: Path
     base_port: int
     external_kubeconfig: Path | None = None
+    nodes: str = "simulated"
+    why: str = ""
 
     @classmethod
     def open(cls, path: Path | None = None) -> Home:
@@ -50,9 +101,11 @@ class Home:
         saved = folder / "lab.json"
         asked = os.environ.get("LAB_PORT")
         external = os.environ.get("LAB_KUBECONFIG")
+        nodes, why = "simulated", ""
         if saved.exists():
             known = json.loads(saved.read_text())
             port, external = int(known["port"]), external or known.get("kubeconfig")
+            nodes, why = known.get("nodes", nodes), known.get("why", why)
             if asked and int(asked) != port:
                 raise LabError(
                     f"the lab in {folder} lives on port {port}, LAB_PORT asks for {asked}: "
@@ -60,13 +113,13 @@ class Home:
                 )
         else:
             port = int(asked) if asked else DEFAULT_PORT
-        return cls(folder, port, Path(external).absolute() if external else None)
+        return cls(folder, port, Path(external).absolute() if external else None, nodes, why)
 
     def create(self) -> None:
         """Make the folder, readable by its owner only, and remember the ports."""
         self.path.mkdir(parents=True, exist_ok=True)
         self.path.chmod(0o700)
-        known: dict[str, int | str] = {"port": self.base_port}
+        known: dict[str, int | str] = {"port": self.base_port, "nodes": self.nodes, "why": self.why}
         if self.external_kubeconfig:
             known["kubeconfig"] = str(self.external_kubeconfig)
         write_private(self.path / "lab.json", json.dumps(known) + "\n")

@@ -20,17 +20,26 @@ from typing import Any
 import httpx
 
 from tests.lab.azure.settings import Settings
+from tests.lab.blob.server import installed
 from tests.lab.build import builder
 from tests.lab.cluster.control_plane import AKS_SERVER_APPLICATION
 from tests.lab.cluster.kubernetes import ExternalCluster, KubernetesManager
 from tests.lab.cluster.requests import RequestCounter
-from tests.lab.control.home import CLONE, PORTS, Home, LabError, write_private
+from tests.lab.control.acme import AcmeServer
+from tests.lab.control.blobs import BlobServer
+from tests.lab.control.home import AZURE_NAME, CLONE, CONTROL_PORTS, NODE_SIDE, PORTS, Home, LabError, write_private
 from tests.lab.control.pki import Authority
-from tests.lab.control.process import Daemon
+from tests.lab.control.process import Daemon, stop_all
+from tests.lab.images.build import Builder
+from tests.lab.images.definitions import Image
+from tests.lab.images.registry import Registry
+from tests.lab.nodes.availability import obstacle
 
 __all__ = ["Lab"]
 
+NODES = ("containers", "simulated")
 CLUSTER_MANAGER = "tests.lab.cluster.kubernetes:create"
+BLOB_SERVER = "tests.lab.control.blobs:started"
 START_SECONDS = 30
 Say = Callable[[str], None]
 
@@ -45,14 +54,21 @@ class Lab:
     @cached_property
     def settings(self) -> Settings:
         """Identities and secrets of the lab, made when it is new."""
-        home, url = self.home, self.home.simulator_url
-        if not (home.path / "azure.json").exists():
-            settings = Settings(home=home.path, base_url=url, cluster_manager=CLUSTER_MANAGER)
+        now: dict[str, Any] = {
+            "base_url": self.home.simulator_url,
+            "cluster_manager": CLUSTER_MANAGER,
+            "blob_server": BLOB_SERVER,
+            "service_domain": AZURE_NAME,
+            "dns_port": self.home.port("dns"),
+            "registry_url": self.registry.url,
+        }
+        if not (self.home.path / "azure.json").exists():
+            settings = Settings(home=self.home.path, **now)
         else:
-            settings = Settings.load(home.path)
-            if (settings.base_url, settings.cluster_manager) == (url, CLUSTER_MANAGER):
+            known = Settings.load(self.home.path)
+            settings = replace(known, **now)
+            if settings == known:
                 return settings
-            settings = replace(settings, base_url=url, cluster_manager=CLUSTER_MANAGER)
         settings.save()
         return settings
 
@@ -75,21 +91,44 @@ class Lab:
             inputs=_sources(),
         )
 
+    @cached_property
+    def registry(self) -> Registry:
+        """The registry of the lab, which runs once images were asked for."""
+        return Registry(self.home)
+
+    @cached_property
+    def acme(self) -> AcmeServer:
+        """The certificate authority of the public host names."""
+        return AcmeServer(self.home)
+
+    @cached_property
+    def blobs(self) -> BlobServer:
+        """What keeps the bytes of Blob storage, once a blob was asked for."""
+        return BlobServer(self.home)
+
     @property
     def exists(self) -> bool:
         """Whether `up` was ever run for this folder."""
         return (self.home.path / "lab.json").exists()
 
-    def up(self) -> None:
+    def up(self, *, nodes: str = "") -> None:
         """Bring up what does not run, and wait until it answers.
 
+        Args:
+            nodes: what pods run on, one of `NODES`; else `$LAB_NODES`, else what the lab was made with, else
+                containers where this machine can run them.
+
         Raises:
-            LabError: a port is taken, or a part does not come up.
+            LabError: a port is taken, a part does not come up, or containers are asked for and cannot be had.
             BuildError: a program of the lab cannot be built.
+            AzuriteError: pods run in containers, and the packages of Azurite cannot be had.
             ClusterError: a part of the cluster does not come up.
 
         """
-        builder.build_missing(self._say)
+        self._choose_nodes(nodes or os.environ.get("LAB_NODES", ""))
+        builder.build_missing(self._say, containers=self.home.nodes == "containers")
+        if self.home.nodes == "containers" or self.blobs.wanted:
+            installed(self._say)
         started = time.monotonic()
         self.home.create()
         with self._lock():
@@ -98,6 +137,12 @@ class Lab:
             if self.simulator.start():
                 self._say("starting the simulated Azure")
             self._await_simulator()
+            if self.registry.wanted or self._nodes == "containers":
+                self.registry.start()
+            if self.acme.up():
+                self._say("starting the ACME server")
+            if self.blobs.wanted and self.blobs.up():
+                self._say("starting Azurite")
             if latency := os.environ.get("LAB_LATENCY_MS"):
                 self.control("POST", "/lab/settings", {"latency_ms": float(latency)})
             self._write_environment()
@@ -106,17 +151,57 @@ class Lab:
             self._say(f"cluster {cluster.rsplit('/', 1)[-1]} runs")
         self._say(f"the lab is up after {time.monotonic() - started:.1f} s: {self.home.simulator_url}")
 
+    def _choose_nodes(self, asked: str) -> None:
+        """Settle what pods run on; what ran otherwise is stopped first."""
+        if asked and asked not in NODES:
+            raise LabError(f"nodes are one of {', '.join(NODES)}, not {asked!r}")
+        if self.home.external_kubeconfig or (self.exists and asked in {"", self.home.nodes}):
+            return
+        why = "asked for"
+        if asked != "simulated":
+            problem = obstacle(self.home.path)
+            if asked and problem:
+                raise LabError(f"no containers can run here: {problem}; use --nodes simulated")
+            if not asked:
+                asked, why = ("simulated", problem) if problem else ("containers", "this machine can run them")
+        if self.exists and asked != self.home.nodes:
+            self._say(f"nodes become {asked}: stopping what runs")
+            with self._lock():
+                self.simulator.stop()
+                self.manager.stop()
+        self.home = replace(self.home, nodes=asked, why=why)
+        self.__dict__.pop("manager", None)
+
     def down(self, *, purge: bool = False) -> None:
         """Stop everything; with `purge` forget everything too."""
         if not self.exists:
             self._say(f"there is no lab in {self.home.path}")
             return
         with self._lock():
-            self.simulator.stop()
+            stop_all([self.acme.daemon, self.simulator])
+            if self.blobs.wanted:  # after the simulator, which would start it again
+                self.blobs.daemon.stop()
             self.manager.stop()
+            self.registry.daemon.stop()
         if purge:
             shutil.rmtree(self.home.path)
         self._say("the lab is down" + (" and forgotten" if purge else f"; its state stays in {self.home.path}"))
+
+    def images(self, images: list[Image]) -> None:
+        """Build images that the cache does not hold, and serve them from the registry of the lab.
+
+        Raises:
+            ImageError: one of them cannot be built here.
+            LabError: the registry does not come up.
+
+        """
+        builder.build_missing(self._say)
+        built = Builder(self._say).build(images)
+        self.home.create()
+        with self._lock():
+            if self.registry.start():
+                self._say(f"the registry runs: {self.registry.url}")
+            self.registry.publish(built, say=self._say)
 
     def reset(self, *, counters_only: bool = False) -> None:
         """Empty Azure and Kubernetes and count from zero, without a stop; or only count from zero."""
@@ -125,6 +210,7 @@ class Lab:
             self.control("DELETE", "/lab/requests")
         else:
             self.control("POST", "/lab/reset")
+            self.blobs.forget()
             self.manager.delete_all()
         RequestCounter(self.home).reset()
 
@@ -156,6 +242,11 @@ class Lab:
         if self.exists:
             why = self._simulator_problem()
             parts["simulator"] = _part(self.simulator, self.home.simulator_url, why)
+            if self.registry.wanted:
+                parts["registry"] = _part(self.registry.daemon, self.registry.url, self.registry.problem())
+            if self.blobs.wanted:
+                parts["blobs"] = _part(self.blobs.daemon, self.blobs.url, self.blobs.problem())
+            parts["acme"] = _part(self.acme.daemon, self.acme.directory, self.acme.problem())
             for daemon, address, problem in self.manager.parts():
                 parts[daemon.name] = _part(daemon, address, problem)
             if external := self.home.external_kubeconfig:
@@ -172,7 +263,8 @@ class Lab:
                 requests["azure"], requests["by_verb"]["azure"] = azure["azure"], azure["by_verb"]
             kubernetes = RequestCounter(self.home).update()
             requests["kubernetes"], requests["by_verb"]["kubernetes"] = kubernetes["effects"], kubernetes["verbs"]
-        return {"home": str(self.home.path), "parts": parts, "requests": requests}
+        nodes = {"nodes": self._nodes, "nodes_why": self.home.why}
+        return {"home": str(self.home.path), **nodes, "parts": parts, "requests": requests}
 
     def environment(self) -> dict[str, str]:
         """Return the variables that point any client at the lab."""
@@ -250,14 +342,22 @@ class Lab:
 
     def _refuse_taken_ports(self) -> None:
         ours = {daemon.name for daemon, _, _ in self.manager.parts() if daemon.pid()}
-        ours |= {"simulator"} if self.simulator.pid() else set()
+        ours |= {"registry"} if self.registry.daemon.pid() else set()
+        ours |= {"simulator", "dns"} if self.simulator.pid() else set()
+        ours |= {"blobs"} if self.blobs.wanted and self.blobs.daemon.pid() else set()
+        ours |= {"acme", "acme-management"} if self.acme.daemon.pid() else set()
         ours |= {"etcd-peer"} if "etcd" in ours else set()
-        for name in PORTS:
+        ours |= {*NODE_SIDE, "gateway-http", "gateway-https"} if "link" in ours else set()
+        for name in PORTS if self.home.nodes == "containers" else CONTROL_PORTS:
             if name not in ours and not _free(self.home.port(name)):
                 raise LabError(
                     f"port {self.home.port(name)} ({name}) is taken by another process; "
                     f"set LAB_PORT to the first of {len(PORTS)} free ports, with a new LAB_HOME"
                 )
+
+    @property
+    def _nodes(self) -> str:
+        return "external" if self.home.external_kubeconfig else self.home.nodes
 
     def _write_environment(self) -> None:
         settings, url = self.settings, self.home.simulator_url
@@ -280,7 +380,20 @@ class Lab:
             "kubeconfig": str(self.home.external_kubeconfig or self.home.kubeconfig),
             "helm": str(tools["helm"].binary),
             "kubectl": str(tools["kube"].program("kubectl")),
-            "nodes": "external" if self.home.external_kubeconfig else "simulated",
+            "nodes": self._nodes,
+            # From inside a pod of a real node, and how the user's machine reaches the Gateway of the cluster.
+            "azure_in_cluster": f"{AZURE_NAME}:{self.home.port('simulator')}",
+            "authority_host_in_cluster": f"https://{AZURE_NAME}:{self.home.port('simulator')}",
+            "gateway_http": f"http://127.0.0.1:{self.home.port('gateway-http')}",
+            "gateway_https": f"https://127.0.0.1:{self.home.port('gateway-https')}",
+            "registry": self.registry.url,
+            # The data plane of container registries, below it one path for each login server.
+            "registries_endpoint": f"{url}/registries",
+            # The digest of each image that the lab built and serves, by reference; the file comes with the first.
+            "images_file": str(self.home.path / "images.json"),
+            "acme_directory": self.acme.directory,
+            "acme_roots": str(self.acme.roots),
+            "dns_server": f"127.0.0.1:{self.home.port('dns')}",
         }
         write_private(self.home.path / "env.json", json.dumps(described, indent=2) + "\n")
         write_private(self.home.path / "control-token", settings.control_token + "\n")
@@ -296,7 +409,7 @@ class Lab:
 def _sources() -> tuple[Path, ...]:
     """Return what the simulated Azure is made of: a lab that runs an older state of it is brought up to date."""
     package = Path(__file__).parents[1]
-    found = (path for name in ("azure", "cluster", "control") for path in (package / name).rglob("*"))
+    found = (path for name in ("azure", "blob", "cluster", "control", "nodes") for path in (package / name).rglob("*"))
     return tuple(sorted(path for path in found if path.suffix in {".py", ".yml"}))
 
 

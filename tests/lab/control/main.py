@@ -9,10 +9,12 @@ import sys
 import time
 from collections.abc import Callable
 
+from tests.lab.blob.server import AzuriteError
 from tests.lab.build.builder import BuildError
 from tests.lab.cluster.manager import ClusterError
 from tests.lab.control.home import Home, LabError
-from tests.lab.control.lab import Lab
+from tests.lab.control.lab import NODES, Lab
+from tests.lab.images.definitions import ImageError, definitions
 
 __all__ = ["main"]
 
@@ -32,7 +34,7 @@ def main() -> None:
     try:
         command: Callable[[argparse.Namespace, Lab], None] = arguments.command
         command(arguments, Lab(Home.open(), say=_say))
-    except (BuildError, ClusterError, LabError) as exc:
+    except (AzuriteError, BuildError, ClusterError, ImageError, LabError) as exc:
         sys.exit(f"lab: {exc}")
     except KeyboardInterrupt:
         sys.exit("lab: interrupted; `tests/lab/lab up` goes on where it stopped")
@@ -47,14 +49,24 @@ def _parser() -> argparse.ArgumentParser:
         prog="lab",
         description="A simulated Azure and a real Kubernetes control plane on this machine.",
         epilog="LAB_HOME: folder of the lab (default .lab in the clone). LAB_PORT: its first port (default 18400). "
-        "LAB_LATENCY_MS: what each ARM request takes at least. LAB_KUBECONFIG: a cluster to use instead of its own.",
+        "LAB_LATENCY_MS: what each ARM request takes at least. LAB_KUBECONFIG: a cluster to use instead of its own. "
+        "LAB_NODES: as --nodes.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     up = commands.add_parser("up", help="bring up what does not run; builds what is missing first")
-    up.set_defaults(command=lambda _, lab: lab.up())
+    up.add_argument(
+        "--nodes",
+        choices=NODES,
+        help="what pods run on (default: containers where this machine can run them; the lab remembers)",
+    )
+    up.set_defaults(command=lambda arguments, lab: lab.up(nodes=arguments.nodes or ""))
     down = commands.add_parser("down", help="stop everything; the state stays")
     down.add_argument("--purge", action="store_true", help="forget the state too")
     down.set_defaults(command=lambda arguments, lab: lab.down(purge=arguments.purge))
+    images = commands.add_parser("images", help="build the images and serve them from the lab's registry (root)")
+    images.add_argument("names", nargs="*", metavar="NAME", help="part of an image's name (default: what pods pull)")
+    images.add_argument("--list", action="store_true", help="only show what would be served, and the digests known")
+    images.set_defaults(command=_images)
     reset = commands.add_parser("reset", help="empty Azure and Kubernetes, count requests from zero")
     reset.add_argument("--counters", action="store_true", help="only count requests from zero")
     reset.set_defaults(command=lambda arguments, lab: lab.reset(counters_only=arguments.counters))
@@ -97,6 +109,18 @@ def _fault(arguments: argparse.Namespace, lab: Lab) -> None:
     lab.control("POST", "/lab/faults", body)
 
 
+def _images(arguments: argparse.Namespace, lab: Lab) -> None:
+    names = arguments.names
+    named = [image for image in definitions() if any(name in image.reference for name in names)]
+    wanted = named if names else [image for image in definitions() if arguments.list or not image.on_demand]
+    if not wanted:
+        raise ImageError(f"no image is named {' or '.join(names)}: see tests/lab/lab images --list")
+    if not arguments.list:
+        lab.images(wanted)
+    for image in wanted:
+        print(f"{image.reference:72} {lab.registry.published.get(image.reference, 'not built for this lab')}")
+
+
 def _env(arguments: argparse.Namespace, lab: Lab) -> None:
     variables = lab.environment()
     if arguments.json:
@@ -114,6 +138,7 @@ def _status(arguments: argparse.Namespace, lab: Lab) -> None:
     if not status["parts"]:
         print(f"no lab in {status['home']}: run `tests/lab/lab up`")
         return
+    print(f"nodes: {status['nodes']}" + (f" ({status['nodes_why']})" if status["nodes_why"] else ""))
     for name, part in status["parts"].items():
         state = "healthy" if part["healthy"] else f"NOT HEALTHY: {part['why']}"
         print(f"{name:24} {part['pid'] or '-':>8}  {part['address']:28} {state}")

@@ -9,11 +9,11 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.lab.control.home import write_private
+from tests.lab.control.home import LabError, write_private
 
 __all__ = ["Daemon", "stop_all"]
 
@@ -89,6 +89,23 @@ class Daemon:
     def stop(self, *, patience: float = 5.0) -> None:
         """Ask it to end, and end it after `patience` seconds; return when it is gone."""
         stop_all([self], patience=patience)
+
+    def await_ready(self, problem: Callable[[], str], seconds: float, *, name: str) -> None:
+        """Wait until nothing is wrong with it.
+
+        Args:
+            problem: says what is; empty when nothing is.
+            seconds: how long that may take.
+            name: what people call it.
+
+        Raises:
+            LabError: it ended, or takes longer.
+        """
+        deadline = time.monotonic() + seconds
+        while why := problem():
+            if self.pid() is None or time.monotonic() > deadline:
+                raise LabError(f"{name} is not ready: {why}; {self.log} ends with:\n{self.last_words()}")
+            time.sleep(0.05)
 
     def last_words(self, lines: int = 5) -> str:
         """Return the end of its log, for a message about why it does not run."""
