@@ -49,6 +49,10 @@ _PASSING: t.Final = frozenset(
         "toomanyrequests",
     )
 )
+# A role that was assigned a moment ago is not known to every service yet: "up to 10 minutes" (Troubleshoot Azure RBAC).
+# One that is missing for good must not be waited for until the run times out.
+_SPREADING: t.Final = frozenset(("keyvaultaccessforbidden",))
+_SPREADING_ATTEMPTS: t.Final = 33
 _BUSY_WORDS: t.Final = ("in progress", "another operation", "is being", "currently being", "try again")
 _CONFLICT: t.Final = 409
 _PRECONDITION: t.Final = 412
@@ -307,7 +311,7 @@ class Applier:
 
     def _wait_or_raise(self, exc: ArmError, step: Step, deadline: float, attempt: int) -> None:
         pause = exc.wait or _WAITS[min(attempt, len(_WAITS) - 1)]
-        if not _passes(exc) or time.monotonic() + pause > deadline:
+        if not _passes(exc, attempt) or time.monotonic() + pause > deadline:
             raise exc
         self._progress.say(
             f"{step.action.type} {_name(step.id)}: {exc.code or exc.status}, trying again in {pause:.0f} s"
@@ -344,7 +348,9 @@ def _leave_out(failed: Step, waiting: dict[str, Step], outcome: Outcome) -> None
         outcome.skipped.append({"resource": hit.id, "action": hit.action.verb, "because": because})
 
 
-def _passes(exc: ArmError) -> bool:
+def _passes(exc: ArmError, attempt: int) -> bool:
+    if exc.code.lower() in _SPREADING:
+        return attempt < _SPREADING_ATTEMPTS
     if exc.code.lower() in _PASSING or exc.status in (_THROTTLED, _PRECONDITION):
         return True
     return exc.status in (0, _CONFLICT) and any(word in exc.text.lower() for word in _BUSY_WORDS)

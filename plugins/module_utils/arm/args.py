@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import copy
 import typing as t
+from collections.abc import Mapping
 
 from ansible.module_utils.basic import env_fallback
 
-__all__ = ["AUTH_OPTIONS", "auth_argument_spec"]
+__all__ = ["AUTH_OPTIONS", "auth_argument_spec", "auth_options"]
 
 _AUTH: t.Final[dict[str, dict[str, t.Any]]] = {
     "auth_source": {
@@ -46,3 +47,8 @@ AUTH_OPTIONS: t.Final = tuple(_AUTH)
 def auth_argument_spec() -> dict[str, dict[str, t.Any]]:
     """A fresh copy of the options, to be extended by a module."""
     return copy.deepcopy(_AUTH)
+
+
+def auth_options(params: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Those of a module's parameters that say who it is in Azure."""
+    return {name: params[name] for name in AUTH_OPTIONS}

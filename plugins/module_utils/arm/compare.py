@@ -28,6 +28,8 @@ _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _PLAIN_KEY = re.compile(r"[\w$@-]+")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
+# Key Vault writes the port of HTTPS into some of its addresses and leaves it out of others.
+_KEY_VERSION = re.compile(r"(https://[^/]+?)(:443)?(/keys/[^/]+)/[0-9a-f]{32}", re.IGNORECASE)
 # Role and policy definitions of Azure itself are named with or without the subscription they are seen from.
 _DEFINITION = re.compile(
     r"(/subscriptions/[^/]+)?(/providers/microsoft\.authorization/(role|policy|policyset)definitions/.*)"
@@ -177,10 +179,11 @@ class _Comparison:
         names = _spelling(live, place)
         for key, wanted in desired.items():
             below = place.key(key, self.facts)
-            switch = self.facts.autoscaled.get(below.pattern)
-            if switch and desired.get(switch, _of(live, names, switch)) is True:
+            if _handed_over(self.facts.autoscaled, below, desired, live, names):
                 continue
-            yield from self.value(wanted, _of(live, names, key), below)
+            found = _of(live, names, key)
+            following = _handed_over(self.facts.followed, below, desired, live, names)
+            yield from self.value(_with_versions_of(found, wanted) if following else wanted, found, below)
         if place.pattern in self.facts.owned_maps:
             wanted_keys = {key.lower() for key in desired}
             for key, extra in live.items():
@@ -285,9 +288,10 @@ class _Merge:
                     out[key] = self.clean(live[key], below)
                 continue
             _written, value = wanted[key]
-            switch = self.facts.autoscaled.get(below.pattern)
-            if switch and key in live and desired.get(switch, _of(live, names, switch)) is True:
+            if key in live and _handed_over(self.facts.autoscaled, below, desired, live, names):
                 value = None
+            if _handed_over(self.facts.followed, below, desired, live, names):
+                value = _with_versions_of(live.get(key), value)
             merged = self.value(value, live.get(key), below)
             if merged is not None:
                 out[key] = merged
@@ -424,6 +428,36 @@ def _same_text(desired: str, live: str, place: _Place, facts: TypeFacts) -> bool
     if _INSTANT.fullmatch(desired) and _INSTANT.fullmatch(live):
         return datetime.datetime.fromisoformat(desired) == datetime.datetime.fromisoformat(live)
     return False
+
+
+def _handed_over(
+    switches: Mapping[str, str],
+    place: _Place,
+    desired: Mapping[str, t.Any],
+    live: Mapping[str, t.Any],
+    names: Mapping[str, str],
+) -> bool:
+    """Whether a sibling, as desired or else as live, leaves the value at a place to the service."""
+    switch = switches.get(place.pattern)
+    return switch is not None and desired.get(switch, _of(live, names, switch)) is True
+
+
+def _with_versions_of(live: t.Any, desired: t.Any) -> t.Any:
+    """The desired object with the live version of every key that is the same one."""
+    if not isinstance(desired, Mapping) or not isinstance(live, Mapping):
+        return desired
+    names = {key.lower(): value for key, value in live.items()}
+    return {
+        key: names[key.lower()] if _same_key(value, names.get(key.lower())) else value for key, value in desired.items()
+    }
+
+
+def _same_key(desired: t.Any, live: t.Any) -> bool:
+    if not isinstance(desired, str) or not isinstance(live, str):
+        return False
+    matches = _KEY_VERSION.fullmatch(desired), _KEY_VERSION.fullmatch(live)
+    wanted, found = (match.group(1, 3) if match else None for match in matches)
+    return wanted is not None and found is not None and [*map(str.lower, wanted)] == [*map(str.lower, found)]
 
 
 def _bare(text: str) -> str:

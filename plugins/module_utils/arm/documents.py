@@ -29,7 +29,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.converge.re
 __all__ = ["Document", "Estate", "serial_groups"]
 
 _API_VERSION = re.compile(r"\d{4}-\d\d-\d\d(-[a-z0-9.]+)?")
-_MARKER_START = re.compile(r"\$\{(ref|secret):")
+_MARKER_START = re.compile(r"\$\{(ref|secret|secret_version):")
 _ENVELOPE: t.Final = ("id", "apiVersion", "dependsOn", "name", "type")
 
 
@@ -268,7 +268,7 @@ def _check_references(references: Iterable[Reference], texts: Iterable[str], ori
             remedy="Make it with the filter audioprothese.platform.ref, with an id and a path",
         )
     for reference in references:
-        if reference.kind == "secret":
+        if reference.kind != "ref":
             raise InputError(
                 f"the secret {reference.path} is referred to in an ARM document",
                 where=origin,

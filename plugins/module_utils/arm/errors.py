@@ -50,6 +50,7 @@ _REMEDIES: t.Final = {
     "invalidapiversionparameter": "Set apiVersion to one that the error names",
     "requestdisallowedbypolicy": "Change the document to satisfy the policy, or have an exemption granted",
     "scopelocked": "Remove the management lock first, if that is what you want",
+    "keyvaultaccessforbidden": "Give the identity the role Key Vault Crypto Service Encryption User on the key",
     "quotaexceeded": "Ask for more quota, or choose another size or region",
     "errcode_insufficientvcpuquota": "Ask for more vCPU quota, or choose a smaller size or another region",
     "roleassignmentupdatenotpermitted": "Delete the role assignment first, or give the new one another name",
@@ -167,6 +168,8 @@ def _refused(exc: HttpResponseError, *, doing: str, where: str) -> ArmError:
     if "deleted state" in text:
         # A vault outlives its deletion: "Key Vault soft-delete overview" of learn.microsoft.com.
         remedy = "Set createMode to recover in its document, or purge it"
+    if "deleted but recoverable state" in text:
+        remedy = "Recover it (az keyvault key recover): nothing else opens what was encrypted with it"
     said = f"{code}: {text}" if code and text else code or text
     answered = f"Azure answered {status}" if status >= _FIRST_ERROR else "the operation failed with"
     return ArmError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import re
 import typing as t
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -100,8 +101,15 @@ class Verdict:
 
     @property
     def repairs(self) -> list[Difference]:
-        """What a write of the resource itself sets right."""
-        return [d for d in self.differences if d.verdict in ("drift", "unexpected") and not d.kept]
+        """What a write of the resource itself sets right, or would have to."""
+        facts = self.document.facts
+        return [
+            d
+            for d in self.differences
+            if d.verdict in ("drift", "unexpected")
+            and not d.kept
+            and (not facts.made_once or d.pattern in facts.immutable)
+        ]
 
 
 def child_may_go(document: Document, child: str, allow_delete: Sequence[str]) -> bool:
@@ -159,12 +167,14 @@ def make_plan(
         redactor: takes secrets out of everything that is shown.
 
     Raises:
-        GuardError: the plan would delete or replace something that holds state, or change what cannot change.
+        GuardError: the plan would delete or replace something that holds state, or change what cannot change,
+            or skip a version.
     """
     if state == "absent":
         return _absent(estate, live, allow_delete, redactor)
     verdicts = [differences_of(document, estate, live) for document in estate]
     _guard_immutable(verdicts)
+    _guard_versions(verdicts)
     findings: list[Finding] = []
     steps: list[Step] = []
     for verdict in verdicts:
@@ -187,6 +197,8 @@ def findings_of(verdict: Verdict, allow_delete: Sequence[str], redactor: Redacto
         action, message = "update", difference.message
         if difference.verdict == "not_verifiable":
             action = ""
+        elif document.facts.made_once:
+            action, message = "", f"Azure makes it once and changes it by other means: {document.facts.made_once}"
         elif difference.kept:
             allowed = _allowed(f"{document.id.text}/{difference.child}", allow_delete)
             action = "delete" if allowed else ""
@@ -337,6 +349,28 @@ def _guard_immutable(verdicts: Sequence[Verdict]) -> None:
             f"what cannot change once it exists would have to change: {_few(refused, 5)}",
             remedy="Set the variable back to the live value, or give the resource another name",
         )
+
+
+def _guard_versions(verdicts: Sequence[Verdict]) -> None:
+    for verdict in verdicts:
+        for difference in verdict.repairs:
+            if difference.pattern not in verdict.document.facts.stepwise:
+                continue
+            live, desired = _minor(difference.live), _minor(difference.desired)
+            if live and desired and desired not in (live, (live[0], live[1] + 1)):
+                following = f"{live[0]}.{live[1] + 1}"
+                raise GuardError(
+                    f"{difference.path} of {verdict.document.id.text} is {_short(difference.live)},"
+                    f" desired {_short(difference.desired)}: versions go up by one minor at a time, and never back",
+                    remedy=f"Set the variable to {following} and run, then to the next one"
+                    if desired > live
+                    else f"Set the variable to {live[0]}.{live[1]} or {following}",
+                )
+
+
+def _minor(version: t.Any) -> tuple[int, int] | None:
+    match = re.match(r"(\d+)\.(\d+)(?:\.|$)", str(version))
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def _patterns(differences: Sequence[Difference]) -> list[str]:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
 
@@ -22,6 +21,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.converge.pl
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import Progress
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import Redactor
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.result import build_result
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.timing import Timing
 
 __all__ = ["Options", "Report", "run"]
 
@@ -68,20 +68,6 @@ class Report:
     warnings: Sequence[str] = ()
 
 
-class _Clock:
-    def __init__(self) -> None:
-        self.started = self._last = time.monotonic()
-        self.phases: dict[str, float] = {}
-
-    def phase(self, name: str) -> None:
-        now = time.monotonic()
-        self.phases[name] = now - self._last
-        self._last = now
-
-    def all(self) -> dict[str, float]:
-        return {**self.phases, "total": time.monotonic() - self.started}
-
-
 def run(
     options: Options,
     client: Callable[[], ResourceClient],
@@ -101,30 +87,30 @@ def run(
     Raises:
         PlatformError: nothing was written; the message says why.
     """
-    clock = _Clock()
-    estate = Estate(options.documents, options.origins)
-    clock.phase("validate")
+    timing = Timing()
+    with timing.phase("validate"):
+        estate = Estate(options.documents, options.origins)
     if not estate.documents:
         empty = build_result(
-            resources={}, findings=[], actions=[], timing=clock.all(), requests={}, redactor=Redactor()
+            resources={}, findings=[], actions=[], timing=timing.seconds(), requests={}, redactor=Redactor()
         )
         return Report({**empty, "summary": _summary([], 0), "failed_resources": [], "skipped_resources": []})
-    azure = client()
-    redactor, warnings = _redactor(options, estate, azure)
-    reader = Reader(azure, estate, threads=options.parallel, timeout=options.timeout, progress=progress)
-    clock.phase("connect")
-    reader.read_all()
-    if not options.check_mode:
-        reader.settle()
-    clock.phase("read")
-    plan = make_plan(estate, reader.live, state=options.state, allow_delete=options.allow_delete, redactor=redactor)
-    actions = [step.action for step in plan.steps]
-    check_expected(plan_digest(actions, stable_fingerprints=redactor.stable), options.expect_plan)
-    clock.phase("plan")
+    with timing.phase("connect"):
+        azure = client()
+        redactor, warnings = _redactor(options, estate, azure)
+        reader = Reader(azure, estate, threads=options.parallel, timeout=options.timeout, progress=progress)
+    with timing.phase("read"):
+        reader.read_all()
+        if not options.check_mode:
+            reader.settle()
+    with timing.phase("plan"):
+        plan = make_plan(estate, reader.live, state=options.state, allow_delete=options.allow_delete, redactor=redactor)
+        actions = [step.action for step in plan.steps]
+        check_expected(plan_digest(actions, stable_fingerprints=redactor.stable), options.expect_plan)
     outcome = Outcome()
     if plan.steps and not options.check_mode:
-        still_held = lease()
-        clock.phase("lease")
+        with timing.phase("lease"):
+            still_held = lease()
         applier = Applier(
             azure,
             reader,
@@ -135,14 +121,14 @@ def run(
             redactor=redactor,
             still_held=still_held,
         )
-        outcome = applier.apply(plan.steps)
-        clock.phase("apply")
+        with timing.phase("apply"):
+            outcome = applier.apply(plan.steps)
     findings = [*plan.findings, *outcome.findings]
     result = build_result(
         resources={d.id.text: body for d in estate if (body := reader.live.get(d.key)) is not None},
         findings=findings,
         actions=actions,
-        timing=clock.all(),
+        timing=timing.seconds(),
         requests=azure.requests(),
         redactor=redactor,
     )

@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
-__all__ = ["CycleError", "GuardError", "InputError", "LeaseError", "PlanMismatch", "PlatformError"]
+import typing as t
+from collections.abc import Mapping
+
+__all__ = ["CycleError", "GuardError", "InputError", "LeaseError", "OutcomeError", "PlanMismatch", "PlatformError"]
 
 
 class PlatformError(Exception):
@@ -48,3 +51,16 @@ class PlanMismatch(PlatformError):
 
 class LeaseError(PlatformError):
     """Another run holds the environment, or the lease was lost."""
+
+
+class OutcomeError(PlatformError):
+    """A run that failed after it had something to report.
+
+    Args:
+        cause: the failure.
+        outcome: the result as far as it is known (findings, plan...), already redacted.
+    """
+
+    def __init__(self, cause: PlatformError, outcome: Mapping[str, t.Any]) -> None:
+        super().__init__(cause.what, where=cause.where, remedy=cause.remedy)
+        self.outcome = dict(outcome)

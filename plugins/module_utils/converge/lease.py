@@ -25,7 +25,17 @@ from collections.abc import Callable, Mapping
 
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import LeaseError
 
-__all__ = ["Lease", "LeaseOptions", "LockFile", "Run", "describe", "hold", "process_started"]
+__all__ = [
+    "Lease",
+    "LeaseOptions",
+    "LockFile",
+    "Run",
+    "describe",
+    "hold",
+    "lease_argument_spec",
+    "open_lease",
+    "process_started",
+]
 
 
 def process_started(pid: int) -> int:
@@ -219,3 +229,35 @@ def hold(
         where=f"environment {options.environment}",
         remedy=f"Its messages are in {log}",
     )
+
+
+def lease_argument_spec() -> dict[str, dict[str, t.Any]]:
+    """The option C(lease), and the hidden one by which an action plugin says which run it is."""
+    options = {
+        "environment": {"type": "str", "required": True},
+        "container_id": {"type": "str"},
+        "timeout": {"type": "int", "default": 0},
+        "break": {"type": "bool", "default": False},
+    }
+    return {"lease": {"type": "dict", "options": options}, "_run": {"type": "dict"}}
+
+
+def open_lease(
+    params: Mapping[str, t.Any], *, say: Callable[[str], None], connection: Mapping[str, t.Any]
+) -> Callable[[], None]:
+    """Hold the lease that a module's parameters ask for, if they ask for one.
+
+    Args:
+        params: the module's parameters.
+        say: progress.
+        connection: options of the Azure client.
+
+    Returns:
+        What to call before each write: it raises LeaseError once the lease is lost.
+
+    Raises:
+        LeaseError: another run holds it.
+    """
+    if not params["lease"] or not params["_run"]:
+        return lambda: None
+    return hold(LeaseOptions.from_option(params["lease"]), Run(**params["_run"]), say=say, connection=connection).check

@@ -15,7 +15,7 @@ import secrets as stdlib_secrets
 import typing as t
 import urllib.parse
 
-__all__ = ["FINGERPRINT", "Redactor"]
+__all__ = ["FINGERPRINT", "Redactor", "redaction_argument_spec"]
 
 FINGERPRINT = re.compile(r"<secret [0-9a-f]{12}>")
 # A shorter value would blank out innocent text wherever it happens to occur.
@@ -71,3 +71,9 @@ class Redactor:
             forms = sorted((f for f in self._fingerprints if len(f) >= _SHORTEST_SUBSTRING), key=len, reverse=True)
             self._pattern = re.compile("|".join(map(re.escape, forms)) or r"(?!)")
         return self._pattern.sub(lambda match: self._fingerprints[match.group(0)], obj)
+
+
+def redaction_argument_spec() -> dict[str, dict[str, t.Any]]:
+    """The option C(redaction_secret): where the key of the fingerprints is kept."""
+    options = {"vault_id": {"type": "str", "required": True}, "name": {"type": "str", "required": True}}
+    return {"redaction_secret": {"type": "dict", "no_log": False, "options": options}}

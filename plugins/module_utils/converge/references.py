@@ -5,8 +5,8 @@
 """Deferred values: marker strings in a document that name another resource's output.
 
 C(${ref:<resource id>#<path>}) is the value at a path of a resource, C(${secret:<vault id>#<name>}) a secret of a
-vault. A marker may stand inside a longer string. It stays text through Jinja, YAML and Helm, and a plan's digest
-covers the marker, never the value.
+vault, C(${secret_version:<vault id>#<name>}) the identifier of its current version. A marker may stand inside a longer
+string. It stays text through Jinja, YAML and Helm, and a plan's digest covers the marker, never the value.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["KNOWN_AFTER_APPLY", "Reference", "find_references", "get_path", "is_
 
 KNOWN_AFTER_APPLY = "known after apply"
 
-_MARKER = re.compile(r"\$\{(ref|secret):([^#{}]+)#([^{}]+)\}")
+_MARKER = re.compile(r"\$\{(ref|secret|secret_version):([^#{}]+)#([^{}]+)\}")
 _STEP = re.compile(r"""\.?([^.\[\]]+)|\[(\d+)\]|\[["']([^"']+)["']\]|\[([^=\[\]]+)=([^\[\]]*)\]""")
 _ABSENT = object()
 
@@ -32,7 +32,7 @@ class Reference:
     """A parsed marker.
 
     Attributes:
-        kind: C(ref) or C(secret).
+        kind: C(ref), C(secret) or C(secret_version).
         target: id of the resource or of the vault.
         path: dotted path inside the resource, or name of the secret.
     """

@@ -219,8 +219,14 @@ class KubeClient:
             ),
         )
 
-    def delete(self, resource: Resource, live: Mapping[str, t.Any], *, dry_run: bool) -> None:
+    def delete(self, resource: Resource, live: Mapping[str, t.Any], *, dry_run: bool, orphan: bool = False) -> None:
         """Delete this very object (by its uid); one that is gone already is fine.
+
+        Args:
+            resource: the kind's resource.
+            live: the object.
+            dry_run: only ask whether it may be deleted.
+            orphan: what it made stays, running.
 
         Raises:
             ApiError: refused.
@@ -229,7 +235,7 @@ class KubeClient:
         body: dict[str, t.Any] = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
-            "propagationPolicy": "Background",
+            "propagationPolicy": "Orphan" if orphan else "Background",
             "preconditions": {"uid": metadata["uid"]},
         }
         if dry_run:

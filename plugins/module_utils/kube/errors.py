@@ -7,12 +7,11 @@
 from __future__ import annotations
 
 import dataclasses
-import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import PlatformError
 
-__all__ = ["NOT_IN_SCHEMA", "ApiError", "Cause", "ConflictError", "ConnectionFailed", "KubeError", "OutcomeError"]
+__all__ = ["NOT_IN_SCHEMA", "ApiError", "Cause", "ConflictError", "ConnectionFailed", "KubeError"]
 
 NOT_IN_SCHEMA = "field not declared in schema"
 """What server-side apply says about an unknown field, with status 500 although trying again is pointless."""
@@ -67,16 +66,3 @@ class ApiError(KubeError):
 
 class ConflictError(ApiError):
     """Other field managers own fields this set declares with other values."""
-
-
-class OutcomeError(KubeError):
-    """A run that failed after it had something to report.
-
-    Args:
-        cause: the failure.
-        outcome: the result as far as it is known (findings, plan...), already redacted.
-    """
-
-    def __init__(self, cause: PlatformError, outcome: Mapping[str, t.Any]) -> None:
-        super().__init__(cause.what, where=cause.where, remedy=cause.remedy)
-        self.outcome = dict(outcome)

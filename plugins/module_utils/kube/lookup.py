@@ -14,8 +14,10 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.arm.catalog
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.errors import ArmError
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.ids import key_of, parse
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import InputError
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import Redactor
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.references import Reference, get_path
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.client import VaultClient
+from ansible_collections.audioprothese.platform.plugins.module_utils.vault.rotation import Current, before_of, phase_of
 
 if t.TYPE_CHECKING:
     from ansible_collections.audioprothese.platform.plugins.module_utils.arm.client import ArmClient
@@ -48,7 +50,7 @@ class Azure:
 
 
 class Lookup:
-    """Resolves deferred values; each resource and each vault is read once. Safe to use from threads.
+    """Resolves deferred values; each resource, vault and secret is read once. Safe to use from threads.
 
     Args:
         azure: the Azure client.
@@ -59,6 +61,7 @@ class Lookup:
         self._azure = azure
         self._resources: dict[str, t.Any] = {key_of(name): value for name, value in (resources or {}).items()}
         self._vaults: dict[str, VaultClient] = {}
+        self._secrets: dict[tuple[str, str], Current | None] = {}
         self._lock = threading.Lock()
 
     def __call__(self, reference: Reference) -> t.Any:
@@ -70,14 +73,43 @@ class Lookup:
         """
         if reference.kind == "secret":
             return self.secret(reference.target, reference.path)
+        if reference.kind == "secret_version":
+            current = self._current(reference.target, reference.path)
+            return current.version if current else None
         found = self._resource(reference.target)
         return None if found is None else get_path(found, reference.path)
 
     def secret(self, vault_id: str, name: str) -> str | None:
         """A secret's value, or None while the vault or the secret does not exist."""
+        current = self._current(vault_id, name)
+        return current.value if current else None
+
+    def redactor(self, key: Mapping[str, str] | None) -> Redactor:
+        """With the environment's key where it is known.
+
+        Args:
+            key: C(vault_id) and C(name) of the secret that holds it, or None.
+        """
+        found = self.secret(key["vault_id"], key["name"]) if key else None
+        return Redactor(found.encode() if found else None)
+
+    def replaced(self, vault_id: str, name: str, phase: str) -> str:
+        """The value that a rotation of a secret replaces while it is in a phase; otherwise nothing."""
+        current = self._current(vault_id, name)
+        if current is None or phase_of(current.tags) != phase:
+            return ""
+        before = self._vault(vault_id).read(name, before_of(current.tags))
+        return before.value if before else ""
+
+    def _current(self, vault_id: str, name: str) -> Current | None:
+        key = (key_of(vault_id), name.lower())
+        if key not in self._secrets:
+            self._secrets[key] = self._vault(vault_id).read(name)
+        return self._secrets[key]
+
+    def _vault(self, vault_id: str) -> VaultClient:
         with self._lock:
-            vault = self._vaults.setdefault(key_of(vault_id), VaultClient(self._azure(), vault_id))
-        return vault.get(name)
+            return self._vaults.setdefault(key_of(vault_id), VaultClient(self._azure(), vault_id))
 
     def _resource(self, resource_id: str) -> t.Any:
         key = key_of(resource_id)

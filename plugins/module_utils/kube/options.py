@@ -9,6 +9,9 @@ from __future__ import annotations
 import copy
 import typing as t
 
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.lease import lease_argument_spec
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import redaction_argument_spec
+
 __all__ = ["CHART_OPTIONS", "argument_spec"]
 
 CHART_OPTIONS: dict[str, t.Any] = {
@@ -34,6 +37,7 @@ _OPTIONS: dict[str, t.Any] = {
     "helm_binary": {"type": "path"},
     "prune": {"type": "bool", "default": True},
     "allow_delete": {"type": "list", "elements": "str", "default": []},
+    "allow_upgrade": {"type": "list", "elements": "str", "default": []},
     "force_conflicts": {"type": "bool", "default": False},
     "take_over": {
         "type": "list",
@@ -47,29 +51,11 @@ _OPTIONS: dict[str, t.Any] = {
     "cluster": {"type": "str"},
     "resources": {"type": "dict", "default": {}},
     "expect_plan": {"type": "str"},
-    "lease": {
-        "type": "dict",
-        "options": {
-            "environment": {"type": "str", "required": True},
-            "container_id": {"type": "str"},
-            "timeout": {"type": "int", "default": 0},
-            "break": {"type": "bool", "default": False},
-        },
-    },
-    "redaction_secret": {
-        "type": "dict",
-        "no_log": False,
-        "options": {
-            "vault_id": {"type": "str", "required": True},
-            "name": {"type": "str", "required": True},
-        },
-    },
     "_input": {"type": "path"},
     "_progress": {"type": "str"},
-    "_run": {"type": "dict"},
 }
 
 
 def argument_spec() -> dict[str, t.Any]:
     """A fresh copy of the options, to be extended by a module."""
-    return copy.deepcopy(_OPTIONS)
+    return {**copy.deepcopy(_OPTIONS), **lease_argument_spec(), **redaction_argument_spec()}

@@ -48,15 +48,18 @@ __all__ = [
     "explain_refusal",
     "join",
     "may_take_over",
+    "plan_claims",
     "plan_deletion",
     "plan_object",
     "state_problems",
+    "upgrade_problems",
 ]
 
 SOURCE = "kubernetes"
 
 _INVALID = 422
 _SHOWN = 10
+_DATA_SERIES = "platform.audioprothese/data-series"
 _MANAGER = re.compile(r'conflict with "([^"]*)"')
 _UNKNOWN_FIELD = re.compile(rf"(\.\S+): {re.escape(NOT_IN_SCHEMA)}")
 _STATEFUL = frozenset(
@@ -92,6 +95,8 @@ class State:
         conflicts: fields the prediction takes from other managers.
         refused: why the API server would not accept it.
         unknown: paths whose deferred value is not known yet.
+        grown: for a StatefulSet, names of the claim templates that ask for more than the live ones.
+        claims: its claims that ask for less, each with its new size.
     """
 
     manifest: Manifest
@@ -101,6 +106,8 @@ class State:
     conflicts: tuple[Conflict, ...] = ()
     refused: PlatformError | None = None
     unknown: tuple[str, ...] = ()
+    grown: tuple[str, ...] = ()
+    claims: tuple[tuple[Mapping[str, t.Any], str], ...] = ()
 
 
 def conflicts_of(causes: Iterable[Cause]) -> tuple[Conflict, ...]:
@@ -154,6 +161,30 @@ def plan_object(state: State, redactor: Redactor) -> tuple[Action | None, list[F
     return action, [_drift(state, difference) for difference in found]
 
 
+def plan_claims(state: State) -> list[tuple[Action, Finding]]:
+    """The claims that grow with their StatefulSet."""
+    found = []
+    for claim, size in state.claims:
+        name, path = str(ObjectId.of(claim)), "spec.resources.requests.storage"
+        live = claim["spec"]["resources"]["requests"]["storage"]
+        action = Action(
+            verb="update", resource=name, type="v1/PersistentVolumeClaim", changes=[Change(path, size, live)]
+        )
+        finding = Finding(
+            source=SOURCE,
+            resource=name,
+            type="v1/PersistentVolumeClaim",
+            path=path,
+            verdict="drift",
+            action="update",
+            desired=size,
+            live=live,
+            message=f"it grows with {state.manifest.id}",
+        )
+        found.append((action, finding))
+    return found
+
+
 def plan_deletion(live: Mapping[str, t.Any], redactor: Redactor, *, message: str) -> tuple[Action, Finding]:
     """The action that removes a live object, and what is reported about it."""
     name, kind = str(ObjectId.of(live)), f"{live['apiVersion']}/{live['kind']}"
@@ -205,6 +236,25 @@ def state_problems(
             )
         ]
     return []
+
+
+def upgrade_problems(state: State, allow_upgrade: Sequence[str]) -> list[PlatformError]:
+    """Why the data behind this object must not be rewritten by another version of its program.
+
+    Args:
+        state: the object.
+        allow_upgrade: patterns (C(Kind/namespace/name)) of what may be.
+    """
+    live, wanted = _data_series(state.live), _data_series(state.body)
+    if not live or not wanted or live == wanted or _allowed(state.manifest.id, allow_upgrade):
+        return []
+    return [
+        GuardError(
+            f"its data is of {live} and would be rewritten for {wanted}, which nothing but a restore undoes",
+            where=str(state.manifest.id),
+            remedy=f"Take a backup and prove that it restores, then name it in allow_upgrade ({state.manifest.id})",
+        )
+    ]
 
 
 def deletion_problems(
@@ -296,8 +346,14 @@ def _drift(state: State, difference: Difference) -> Finding:
         desired=difference.desired,
         live=difference.live,
         origin=str(writer) if writer else (taken.manager if taken else ""),
-        message=f"taken over from the field manager {taken.manager}" if taken else "",
+        message=_message(state, difference, taken),
     )
+
+
+def _message(state: State, difference: Difference, taken: Conflict | None) -> str:
+    if state.grown and difference.path.startswith("spec.volumeClaimTemplates"):
+        return "it is made anew around its running pods"
+    return f"taken over from the field manager {taken.manager}" if taken else ""
 
 
 def _origin(live: Mapping[str, t.Any], difference: Difference) -> Owner | None:
@@ -311,15 +367,28 @@ def _overlaps(one: str, other: str) -> bool:
 
 def _blame(state: State, fields: Sequence[str], redactor: Redactor) -> list[str]:
     """Where the manifest differs from the live object, inside of the fields the server names."""
-    found = uncovered(disclose(state.body, redactor), disclose(state.live or {}, redactor))
-    paths = [difference.path for difference in found]
-    inside = [path for path in paths if any(_overlaps(path, field) for field in fields)]
-    return inside or list(fields) or paths
+    desired, live = disclose(state.body, redactor), disclose(state.live or {}, redactor)
+
+    def inside(found: Sequence[Difference]) -> list[str]:
+        return [difference.path for difference in found if any(_overlaps(difference.path, field) for field in fields)]
+
+    declared = uncovered(desired, live)
+    # Where all that is declared is there, something that was declared before is not any more.
+    return (
+        inside(declared)
+        or inside(differences(desired, live))
+        or list(fields)
+        or [difference.path for difference in declared]
+    )
 
 
 def _allowed(identity: ObjectId, patterns: Sequence[str]) -> bool:
     names = {str(identity), f"{identity.kind}/{identity.namespace}/{identity.name}"}
     return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
+
+
+def _data_series(body: Mapping[str, t.Any] | None) -> str:
+    return str((((body or {}).get("metadata") or {}).get("annotations") or {}).get(_DATA_SERIES) or "")
 
 
 def _is_stateful(live: Mapping[str, t.Any]) -> bool:

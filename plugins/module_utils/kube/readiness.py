@@ -10,7 +10,16 @@ import dataclasses
 import typing as t
 from collections.abc import Callable, Mapping
 
-__all__ = ["FAILED", "READY", "RESOURCE_PREDICATES", "WAITING", "Readiness", "binds_late", "readiness"]
+__all__ = [
+    "FAILED",
+    "READY",
+    "RESOURCE_PREDICATES",
+    "WAITING",
+    "Readiness",
+    "binds_late",
+    "blocks_rollout",
+    "readiness",
+]
 
 READY, WAITING, FAILED = "ready", "waiting", "failed"
 
@@ -31,6 +40,17 @@ class Readiness:
 
 
 _READY = Readiness(READY)
+# Reasons for which a container waits, and goes on waiting until its pod is made anew.
+_STUCK = frozenset(
+    {
+        "CrashLoopBackOff",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+    }
+)
 _UNSEEN = "the controller has not seen the change yet"
 
 
@@ -40,6 +60,29 @@ def readiness(obj: Object) -> Readiness:
         return Readiness(WAITING, "it is being deleted")
     predicate = RESOURCE_PREDICATES.get((str(obj.get("apiVersion", "")).rpartition("/")[0], str(obj.get("kind"))))
     return predicate(obj) if predicate else _READY
+
+
+def blocks_rollout(pod: Object, statefulset: Object) -> str:
+    """Why a pod keeps the rollout of its StatefulSet from ever going on; empty when it does not.
+
+    The controller waits until a pod of an older revision is ready before it replaces it, also when what is wrong with
+    it is what the new revision corrects.
+    Source: https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback
+    """
+    spec, status = _spec(statefulset), _status(statefulset)
+    strategy = (spec.get("updateStrategy") or {}).get("type", "RollingUpdate")
+    if spec.get("podManagementPolicy") == "Parallel" or strategy != "RollingUpdate" or _stale(statefulset):
+        return ""
+    metadata = pod.get("metadata") or {}
+    revision = (metadata.get("labels") or {}).get("controller-revision-hash")
+    if metadata.get("deletionTimestamp") or not revision or revision == status.get("updateRevision"):
+        return ""
+    if _condition(pod, "Ready").get("status") == "True":
+        return ""
+    containers = (_status(pod).get(key) or () for key in ("initContainerStatuses", "containerStatuses"))
+    states = (state for listed in containers for state in listed)
+    reasons = (((state.get("state") or {}).get("waiting") or {}).get("reason") for state in states)
+    return next((reason for reason in reasons if reason in _STUCK), "")
 
 
 def _namespace(obj: Object) -> Readiness:
@@ -85,11 +128,10 @@ def _stateful_set(obj: Object) -> Readiness:
         return _READY
     partition = _count(strategy.get("rollingUpdate") or {}, "partition")
     updated = _count(status, "updatedReplicas")
-    if partition:
-        behind = updated < wanted - partition
-        return Readiness(WAITING, f"{updated} of {wanted - partition} replicas updated") if behind else _READY
-    if status.get("updateRevision") != status.get("currentRevision"):
-        return Readiness(WAITING, f"{updated} of {wanted} replicas updated")
+    # One made anew around its pods says equal revisions at once, with pods of the old one.
+    behind = not partition and status.get("updateRevision") != status.get("currentRevision")
+    if behind or updated < wanted - partition:
+        return Readiness(WAITING, f"{updated} of {wanted - partition} replicas updated")
     return _READY
 
 

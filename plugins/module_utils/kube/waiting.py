@@ -20,6 +20,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.kube.readin
     WAITING,
     Readiness,
     binds_late,
+    blocks_rollout,
     readiness,
 )
 
@@ -38,6 +39,7 @@ def wait_ready(
     *,
     timeout: float,
     progress: Progress,
+    replace: Callable[[Object], None] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[ObjectId, Object]:
     """Wait until every object is ready.
@@ -46,7 +48,8 @@ def wait_ready(
         client: the cluster.
         objects: the objects as last seen.
         timeout: seconds.
-        progress: told each change of state, and every 30 s what is still waited for.
+        progress: told each change of state, and every 30 s what is still waited for and why.
+        replace: deletes a pod that keeps the rollout of its StatefulSet from going on; without it, nobody does.
         sleep: for tests.
 
     Returns:
@@ -80,8 +83,11 @@ def wait_ready(
             raise _failure("not ready", waiting, client, seen, after=now - started)
         if now - spoken >= HEARTBEAT:
             first = next(iter(waiting))
-            progress.say(f"waiting for {_names(waiting)} ({now - started:.0f} s): {waiting[first].reason}")
+            why = "; ".join([waiting[first].reason, *_states_of_pods(client, seen[first])])
+            progress.say(f"waiting for {_names(waiting)} ({now - started:.0f} s): {why}")
             spoken = now
+        if replace:
+            _replace_blocking(client, [seen[identity] for identity in waiting], replace, progress)
         sleep(min(pause, max(0.0, timeout - (now - started))))
         pause = min(_SLOWEST_POLL, pause * 1.5)
         _refresh(client, waiting, seen)
@@ -158,6 +164,31 @@ def pod_troubles(pod: Object) -> list[str]:
             code, why = ended["exitCode"], ended.get("message") or ended.get("reason") or ""
             lines.append(f"container {container['name']} ended with code {code} {why}".rstrip())
     return lines
+
+
+def _states_of_pods(client: KubeClient, obj: Object) -> list[str]:
+    """Why pods do not run, in one word each: what containers say themselves is for the error, which is redacted."""
+    found = []
+    for pod in _pods(client, obj):
+        status = pod.get("status") or {}
+        for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
+            reason = ((container.get("state") or {}).get("waiting") or {}).get("reason")
+            if reason:
+                found.append(f"pod {pod['metadata']['name']}: container {container['name']} {reason}")
+    return found
+
+
+def _replace_blocking(
+    client: KubeClient, waiting: Sequence[Object], replace: Callable[[Object], None], progress: Progress
+) -> None:
+    for obj in waiting:
+        status = obj.get("status") or {}
+        if obj.get("kind") != "StatefulSet" or status.get("updateRevision") == status.get("currentRevision"):
+            continue
+        for pod in _pods(client, obj):
+            if reason := blocks_rollout(pod, obj):
+                progress.say(f"{ObjectId.of(pod)} is {reason} in an older revision and would never be replaced")
+                replace(pod)
 
 
 def _verdict(obj: Object, classes: Mapping[str, Object]) -> Readiness:

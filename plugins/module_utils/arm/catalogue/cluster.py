@@ -7,6 +7,7 @@
 Sources, by short name:
     rest: learn.microsoft.com/rest/api/aks (2026-02-01).
     rec: answers recorded from the service in the test suites of Azure/azure-cli and Azure/azure-service-operator.
+    upg: learn.microsoft.com/azure/aks/upgrade-aks-cluster.
     lim: "Limits for resources, SKUs and regions" and "Create node pools" of learn.microsoft.com/azure/aks.
 """
 
@@ -184,6 +185,8 @@ TYPES: t.Final[tuple[TypeFacts, ...]] = (
         # rec: the proxy's exception list is completed with addresses of the cluster.
         extended=("properties.httpProxyConfig.noProxy", "properties.networkProfile.podCidrs"),
         aliases=("properties.kubernetesVersion", *_IN_CLUSTER["aliases"]),
+        # upg: minor versions cannot be skipped.
+        stepwise=("properties.kubernetesVersion",),
         autoscaled=_IN_CLUSTER["autoscaled"],
         embedded={"properties.agentPoolProfiles": Embedded("agentPools", guarded=True)},
         stateful=True,

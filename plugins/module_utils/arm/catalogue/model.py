@@ -51,7 +51,10 @@ class TypeFacts:
         defaults: path to values that the service takes but does not show.
         sentinels: path to values that leave the choice to the service.
         aliases: versions where C(1.33) means any C(1.33.x).
+        stepwise: those of aliases that go up by one minor version at a time, and never back.
         autoscaled: path to the sibling switch that hands the value to an autoscaler.
+        followed: path of an object to the sibling switch with which the service replaces addresses of a key's version
+            in it by newer versions of the same key.
         owned_maps: maps whose keys are all ours: one that nobody declared is unexpected.
         hosts: C(10.0.0.1) equals C(10.0.0.1/32).
         embedded: list path to what its items are.
@@ -59,6 +62,7 @@ class TypeFacts:
         stateful: holds data or an address that would be lost: deletion needs consent.
         replaceable: holds nothing, so that an immutable change is made by deleting and creating it.
         deletable: whether it can be deleted by itself; otherwise it goes with its parent, or stays.
+        made_once: where the service makes it once and ignores every later write, what changes it instead.
         oldest: api-version before which the type behaves in a way that loses data.
         maps: paths whose keys are names that users choose; patterns hold C(*) below them.
     """
@@ -80,7 +84,9 @@ class TypeFacts:
     defaults: Mapping[str, tuple[t.Any, ...]] = dataclasses.field(default_factory=dict)
     sentinels: Mapping[str, tuple[t.Any, ...]] = dataclasses.field(default_factory=dict)
     aliases: frozenset[str] = frozenset()
+    stepwise: frozenset[str] = frozenset()
     autoscaled: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    followed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     owned_maps: frozenset[str] = frozenset()
     hosts: frozenset[str] = frozenset()
     embedded: Mapping[str, Embedded] = dataclasses.field(default_factory=dict)
@@ -88,6 +94,7 @@ class TypeFacts:
     stateful: bool = False
     replaceable: bool = False
     deletable: bool = True
+    made_once: str = ""
     oldest: str = ""
     maps: frozenset[str] = frozenset()
 
@@ -137,7 +144,9 @@ def facts(
     defaults: Mapping[str, tuple[t.Any, ...]] | None = None,
     sentinels: Mapping[str, tuple[t.Any, ...]] | None = None,
     aliases: Iterable[str] = (),
+    stepwise: Iterable[str] = (),
     autoscaled: Mapping[str, str] | None = None,
+    followed: Mapping[str, str] | None = None,
     owned_maps: Iterable[str] = (),
     hosts: Iterable[str] = (),
     embedded: Mapping[str, Embedded] | None = None,
@@ -145,6 +154,7 @@ def facts(
     stateful: bool = False,
     replaceable: bool = False,
     deletable: bool = True,
+    made_once: str = "",
     oldest: str = "",
 ) -> TypeFacts:
     """Facts of one type, with those of every type added. Paths are written as in the documentation."""
@@ -175,7 +185,9 @@ def facts(
         defaults=folded_keys(defaults),
         sentinels=folded_keys(sentinels),
         aliases=folded(aliases),
+        stepwise=folded(stepwise),
         autoscaled=folded_keys(autoscaled),
+        followed=folded_keys(followed),
         owned_maps=owned,
         maps=owned | _map_parents(path.lower() for path in patterns),
         hosts=folded(hosts),
@@ -184,6 +196,7 @@ def facts(
         stateful=stateful,
         replaceable=replaceable,
         deletable=deletable,
+        made_once=made_once,
         oldest=oldest,
     )
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Resource groups, identity, authorization, vault, registry, storage, monitoring, backup.
+"""Resource groups, identity, authorization, vault, disk encryption, registry, storage, monitoring, backup.
 
 Sources, by short name:
     rest: the REST reference of each provider at the pinned version, learn.microsoft.com/rest/api.
@@ -131,6 +131,44 @@ _VAULT: t.Final = (
             "properties.accessPolicies[].permissions.certificates",
             "properties.accessPolicies[].permissions.storage",
         ),
+        stateful=True,
+    ),
+    # rest: "Creates the first version of a new key if it does not exist. If it already exists, then the existing key is
+    # returned without any write operations being performed"; there is no Delete. rec: reading shows the newest version.
+    facts(
+        "Microsoft.KeyVault/vaults/keys",
+        "2024-11-01",
+        enums=("properties.kty", "properties.curveName", "properties.rotationPolicy.lifetimeActions[].action.type"),
+        read_only=(
+            "properties.keyUri",
+            "properties.keyUriWithVersion",
+            "properties.attributes.created",
+            "properties.attributes.updated",
+            "properties.attributes.recoveryLevel",
+            "properties.rotationPolicy.attributes.created",
+            "properties.rotationPolicy.attributes.updated",
+        ),
+        immutable=("properties.kty", "properties.keySize", "properties.curveName"),
+        unordered=("properties.keyOps",),
+        made_once="az keyvault key set-attributes, or rotation-policy update",
+        deletable=False,
+        stateful=True,
+    ),
+)
+
+_ENCRYPTION: t.Final = (
+    # rest: a set that follows its key (rotationToLatestKeyVersionEnabled) is given each new version by the service; the
+    # version is part of keyUrl all the same. Who deletes a set takes the key away from its disks.
+    facts(
+        "Microsoft.Compute/diskEncryptionSets",
+        "2025-01-02",
+        enums=("properties.encryptionType",),
+        read_only=(
+            "properties.previousKeys",
+            "properties.lastKeyRotationTimestamp",
+            "properties.autoKeyRotationError",
+        ),
+        followed={"properties.activeKey": "rotationToLatestKeyVersionEnabled"},
         stateful=True,
     ),
 )
@@ -277,8 +315,14 @@ _STORAGES: t.Final = (
         immutable=("properties.defaultEncryptionScope", "properties.denyEncryptionScopeOverride"),
         stateful=True,
     ),
+    # rest: a locked one is extended, and never shortened nor deleted; an unlocked one goes with its empty container.
     facts(
-        "Microsoft.Storage/storageAccounts/blobServices/containers/immutabilityPolicies", _STORAGE, serial=("parent",)
+        "Microsoft.Storage/storageAccounts/blobServices/containers/immutabilityPolicies",
+        _STORAGE,
+        read_only=("properties.state",),
+        deletable=False,
+        serial=("parent",),
+        stateful=True,
     ),
     facts(
         "Microsoft.Storage/storageAccounts/managementPolicies",
@@ -373,6 +417,7 @@ TYPES: t.Final[tuple[TypeFacts, ...]] = (
     *_RESOURCES,
     *_IDENTITY,
     *_VAULT,
+    *_ENCRYPTION,
     *_REGISTRIES,
     *_STORAGES,
     *_MONITORING,

@@ -25,7 +25,13 @@ WORKSPACE = "Microsoft.OperationalInsights/workspaces"
 DIAGNOSTICS = "Microsoft.Insights/diagnosticSettings"
 STORAGE = "Microsoft.Storage/storageAccounts"
 REGISTRY = "Microsoft.ContainerRegistry/registries"
+ENCRYPTION = "Microsoft.Compute/diskEncryptionSets"
 ID = "/subscriptions/S/resourceGroups/G/providers/Microsoft.Network/networkSecurityGroups/n"
+
+
+def encryption(url: str, *, following: bool = True) -> dict[str, t.Any]:
+    return {"properties": {"rotationToLatestKeyVersionEnabled": following, "activeKey": {"keyUrl": url}}}
+
 
 EQUAL = [
     pytest.param(VNET, {"location": "West Europe"}, {"location": "westeurope"}, id="location"),
@@ -100,6 +106,12 @@ EQUAL = [
         {"properties": {"roleDefinitionId": "/subscriptions/S/providers/Microsoft.Authorization/roleDefinitions/r"}},
         id="role definition without subscription",
     ),
+    pytest.param(
+        ENCRYPTION,
+        encryption("https://kv.vault.azure.net:443/keys/disks/" + "1" * 32),
+        encryption("https://kv.vault.azure.net/keys/disks/" + "2" * 32),
+        id="a key's version that the service moved on to",
+    ),
     pytest.param(VNET, {"until": "2018-10-01T00:00:00.000Z"}, {"until": "2018-10-01T00:00:00Z"}, id="same instant"),
     pytest.param(
         DIAGNOSTICS,
@@ -128,6 +140,20 @@ EQUAL = [
 ]
 
 DRIFT = [
+    pytest.param(
+        ENCRYPTION,
+        encryption("https://kv.vault.azure.net/keys/disks/" + "1" * 32),
+        encryption("https://kv.vault.azure.net/keys/others/" + "1" * 32),
+        "properties.activeKey.keyUrl",
+        id="another key than the one to follow",
+    ),
+    pytest.param(
+        ENCRYPTION,
+        encryption("https://kv.vault.azure.net/keys/disks/" + "1" * 32, following=False),
+        encryption("https://kv.vault.azure.net/keys/disks/" + "2" * 32, following=False),
+        "properties.activeKey.keyUrl",
+        id="a key's version where nobody follows it",
+    ),
     pytest.param(VNET, {"tags": {"a": "x"}}, {"tags": {"a": "X"}}, "tags.a", id="tag values keep their case"),
     pytest.param(VNET, {"tags": {"a": "x"}}, {"tags": {}}, "tags.a", id="tag removed"),
     pytest.param(VNET, {"a": "x"}, {"a": "y"}, "a", id="text"),
@@ -326,6 +352,14 @@ def test_merge_leaves_the_count_to_the_autoscaler() -> None:
     live = {"properties": {"count": 4, "enableAutoScaling": True, "maxCount": 5}}
     assert merge(desired, live, facts_of(POOL))["properties"] == {"count": 4, "enableAutoScaling": True, "maxCount": 9}
     assert merge(desired, {}, facts_of(POOL))["properties"]["count"] == 1
+
+
+def test_merge_does_not_roll_back_a_followed_key() -> None:
+    live = encryption("https://kv.vault.azure.net/keys/disks/" + "2" * 32)
+    desired = encryption("https://kv.vault.azure.net/keys/disks/" + "1" * 32)
+    assert merge(desired, live, facts_of(ENCRYPTION)) == live
+    still = encryption("https://kv.vault.azure.net/keys/disks/" + "1" * 32, following=False)
+    assert merge(still, live, facts_of(ENCRYPTION)) == still
 
 
 def test_merge_does_not_roll_back_a_version_alias() -> None:

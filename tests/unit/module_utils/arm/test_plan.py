@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 import pytest
+from ansible_collections.audioprothese.platform.plugins.module_utils.arm import documents as documents_module
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm import plan as module
+from ansible_collections.audioprothese.platform.plugins.module_utils.arm.catalogue import facts_of
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.documents import Estate
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.plan import Plan, make_plan
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import GuardError
@@ -80,6 +83,61 @@ def test_an_immutable_change_is_refused_with_both_values() -> None:
         )
 
 
+KEY = f"{VAULT}/keys/disks"
+
+
+def test_what_is_made_once_is_reported_and_left() -> None:
+    desired = {"kty": "RSA", "keySize": 3072, "attributes": {"enabled": True}}
+    live = {"kty": "RSA", "keySize": 3072, "attributes": {"enabled": False}}
+    plan = plan_of([{"id": KEY, "properties": desired}], {KEY: {"properties": live}})
+    assert plan.steps == []
+    (finding,) = plan.findings
+    assert (finding.path, finding.verdict, finding.action) == ("properties.attributes.enabled", "drift", "")
+    assert "az keyvault key" in finding.message
+
+
+def test_a_key_of_another_size_is_refused_with_both_values() -> None:
+    with pytest.raises(GuardError, match=r"keySize of .*/keys/disks is 2048, desired 3072"):
+        plan_of([{"id": KEY, "properties": {"keySize": 3072}}], {KEY: {"properties": {"keySize": 2048}}})
+
+
+def test_neither_key_nor_disk_encryption_set_goes_unless_it_is_named() -> None:
+    encryption = f"{G}/providers/Microsoft.Compute/diskEncryptionSets/des"
+    with pytest.raises(GuardError, match="diskEncryptionSets/des"):
+        plan_of([{"id": encryption}], {encryption: {}}, state="absent")
+    assert plan_of([{"id": KEY}], {KEY: {}}, state="absent", allow=("*",)).steps == []
+
+
+def _upgrade(live: str, desired: str) -> list[tuple[str, str]]:
+    cluster = f"{G}/providers/Microsoft.ContainerService/managedClusters/c"
+    versions = [{"properties": {"kubernetesVersion": version}} for version in (desired, live)]
+    return verbs(plan_of([{"id": cluster, **versions[0]}], {cluster: versions[1]}))
+
+
+@pytest.mark.parametrize(("live", "desired"), [("1.34.7", "1.35"), ("1.34", "1.35.4"), ("1.35.1", "1.35.4")])
+def test_a_cluster_goes_up_by_one_minor_version(live: str, desired: str) -> None:
+    assert [verb for verb, _ in _upgrade(live, desired)] == ["update"]
+
+
+@pytest.mark.parametrize(
+    ("live", "desired", "remedy"),
+    [
+        ("1.34.7", "1.36", "Set the variable to 1.35 and run"),
+        ("1.9.0", "1.34", "Set the variable to 1.10 and run"),
+        ("1.35.4", "1.34", "Set the variable to 1.35 or 1.36"),
+    ],
+)
+def test_a_version_is_neither_skipped_nor_taken_back(live: str, desired: str, remedy: str) -> None:
+    with pytest.raises(GuardError, match=f"is {live}, desired {desired}.*{remedy}"):
+        _upgrade(live, desired)
+
+
+def test_sabotage_without_the_version_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_guard_versions", lambda verdicts: None)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        test_a_version_is_neither_skipped_nor_taken_back("1.34.7", "1.36", "")
+
+
 def test_an_assignment_is_replaced_as_it_holds_nothing() -> None:
     documents = [{"id": IDENTITY}, _role()]
     live = {IDENTITY: {"properties": {"principalId": "new"}}, ROLE: _live_role("old")}
@@ -127,6 +185,14 @@ def test_sabotage_without_the_immutable_guard(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(module, "_guard_immutable", lambda verdicts: None)
     with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
         test_an_immutable_change_is_refused_with_both_values()
+
+
+@pytest.mark.sabotage
+def test_sabotage_without_the_mark_a_key_would_be_written_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    unmarked = dataclasses.replace(facts_of("Microsoft.KeyVault/vaults/keys"), made_once="")
+    monkeypatch.setattr(documents_module, "facts_of", lambda _type: unmarked)
+    with pytest.raises(AssertionError):
+        test_what_is_made_once_is_reported_and_left()
 
 
 def test_a_registration_is_never_undone() -> None:

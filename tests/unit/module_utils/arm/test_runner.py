@@ -172,6 +172,7 @@ def test_a_failure_leaves_out_what_depends_on_it_and_finishes_the_rest() -> None
         refused(409, "OperationNotAllowed", "there is an in progress upgrade operation"),
         refused(0, "RetryableError", "the operation failed"),
         refused(400, "PrincipalNotFound"),
+        refused(403, "KeyVaultAccessForbidden"),
     ],
 )
 def test_refusals_that_pass_are_waited_for(error: ArmError) -> None:
@@ -186,6 +187,14 @@ def test_other_refusals_are_final() -> None:
     azure.hooks.append(times(1, is_put("/virtualNetworks/"), refused(409, "ScopeLocked", "locked")))
     assert converge(azure, NETWORK).error
     assert [c for c in azure.writes if c[1] == VNET] == [("PUT", VNET)]
+
+
+def test_a_role_that_never_arrives_is_not_waited_for_until_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apply, "_SPREADING_ATTEMPTS", 3)
+    azure = FakeArm()
+    azure.hooks.append(times(10**9, is_put("/virtualNetworks/"), refused(403, "KeyVaultAccessForbidden")))
+    assert "KeyVaultAccessForbidden" in converge(azure, NETWORK).error
+    assert [c for c in azure.writes if c[1] == VNET] == [("PUT", VNET)] * 4
 
 
 def test_waiting_ends_with_the_timeout() -> None:

@@ -35,6 +35,7 @@ KINDS = [
     Kind("", "v1", "Service"),
     Kind("", "v1", "PersistentVolumeClaim"),
     Kind("apps", "v1", "Deployment"),
+    Kind("apps", "v1", "StatefulSet"),
     Kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition", namespaced=False),
     Kind("storage.k8s.io", "v1", "StorageClass", namespaced=False),
 ]
@@ -143,6 +144,10 @@ class FakeCluster:
         if not dry_run and name in self.fail_write:
             raise self.fail_write[name]
         live = self.store.get(identity)
+        templates = "volumeClaimTemplates"
+        if identity.kind == "StatefulSet" and live and live["spec"][templates] != body["spec"][templates]:
+            text = "updates to statefulset spec for fields other than 'replicas' and a few more are forbidden"
+            raise ApiError(text, status=422, reason="Invalid", causes=[Cause("FieldValueForbidden", "spec", text)])
         after = _merged(copy.deepcopy(live or {}), body, self.applied.get(identity, {}))
         causes = [
             Cause("FieldManagerConflict", f".{path}", f'conflict with "{manager}" using v1')
@@ -163,9 +168,9 @@ class FakeCluster:
             self.applied[identity] = copy.deepcopy(dict(body))
         return after
 
-    def delete(self, resource: Kind, live: Mapping[str, t.Any], *, dry_run: bool) -> None:
+    def delete(self, resource: Kind, live: Mapping[str, t.Any], *, dry_run: bool, orphan: bool = False) -> None:
         identity = ObjectId.of(live)
-        self.log.append(f"{'dry ' if dry_run else ''}delete {identity}")
+        self.log.append(f"{'dry ' if dry_run else ''}delete {identity}{' alone' if orphan else ''}")
         if not dry_run:
             self.store.pop(identity, None)
 

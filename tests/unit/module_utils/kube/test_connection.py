@@ -157,3 +157,4 @@ def test_secrets_of_a_vault_that_does_not_exist_are_unknown() -> None:
     assert azure.requests() == {}
     assert Lookup(azure)(Reference("secret", VAULT, "root")) is None
     assert azure.requests() == {"azure": {"GET": 1}}
+    assert Lookup(azure)(Reference("secret_version", VAULT, "root")) is None

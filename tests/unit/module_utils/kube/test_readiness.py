@@ -69,6 +69,7 @@ AHEAD = {"currentRevision": "a", "updateRevision": "b"}
         (stateful(readyReplicas=3, updatedReplicas=3, **SAME), READY, ""),
         (stateful(readyReplicas=2, **SAME), WAITING, "2 of 3 replicas ready"),
         (stateful(readyReplicas=3, updatedReplicas=1, **AHEAD), WAITING, "1 of 3 replicas updated"),
+        (stateful(readyReplicas=3, **SAME), WAITING, "0 of 3 replicas updated"),
         (stateful({"updateStrategy": {"type": "OnDelete"}}, readyReplicas=3, **AHEAD), READY, ""),
         (
             stateful(

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import (
     GuardError,
     InputError,
+    OutcomeError,
     PlanMismatch,
     PlatformError,
 )
@@ -19,7 +20,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.converge.re
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.references import Reference
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube import plan
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.applyset import PART_OF, ApplySet
-from ansible_collections.audioprothese.platform.plugins.module_utils.kube.errors import ApiError, Cause, OutcomeError
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.errors import ApiError, Cause
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.objects import ObjectId
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.runner import Options, Runner
 
@@ -346,6 +347,40 @@ def test_what_holds_state_is_pruned_only_when_named(check: bool) -> None:
     assert (ObjectId("", "PersistentVolumeClaim", "default", "c") in cluster.store) is check
 
 
+def of_series(series: str) -> dict[str, t.Any]:
+    document = config(tag=series)
+    document["metadata"]["annotations"] = {"platform.audioprothese/data-series": series} if series else {}
+    return document
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("other", ["mariadb-11.8", "mariadb-10.6"])
+def test_data_of_another_series_is_rewritten_only_when_named(other: str, check: bool) -> None:
+    cluster = FakeCluster()
+    run(cluster, [of_series("mariadb-10.11")])
+    cluster.log.clear()
+    error = problem_of(cluster, [of_series(other)], check=check)
+    assert f"ConfigMap/default/a: its data is of mariadb-10.11 and would be rewritten for {other}" in str(error)
+    assert "name it in allow_upgrade (ConfigMap/default/a)" in str(error)
+    assert run(cluster, [of_series(other)], allow_upgrade=("ConfigMap/default/a",), check=check)["changed"]
+
+
+@pytest.mark.parametrize(("live", "wanted"), [("", "mariadb-10.11"), ("mariadb-10.11", "mariadb-10.11"), ("a", "")])
+def test_data_of_one_series_or_of_none_needs_no_consent(live: str, wanted: str) -> None:
+    cluster = FakeCluster()
+    run(cluster, [of_series(live)])
+    run(cluster, [of_series(wanted) | {"data": {"other": "value"}}])
+
+
+@pytest.mark.sabotage
+def test_without_the_guard_data_is_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = FakeCluster()
+    run(cluster, [of_series("mariadb-10.11")])
+    runner = "ansible_collections.audioprothese.platform.plugins.module_utils.kube.runner"
+    monkeypatch.setattr(f"{runner}.upgrade_problems", lambda *_: [])
+    assert run(cluster, [of_series("mariadb-11.8")])["changed"]
+
+
 def test_an_empty_set_needs_consent() -> None:
     cluster = FakeCluster()
     run(cluster, [config()])
@@ -392,6 +427,14 @@ def test_an_immutable_field_is_named_before_any_write() -> None:
     error = problem_of(cluster, [config(x="2"), config("b")])
     assert "ConfigMap/default/a: data.x cannot be changed in place" in str(error)
     assert isinstance(error.__cause__, GuardError)
+
+
+def test_an_immutable_field_that_is_declared_no_more_is_named() -> None:
+    cluster = FakeCluster(config(x="1", y="2"))
+    cluster.refuse["ConfigMap/default/a"] = ApiError(
+        "Forbidden: updates to parameters are forbidden.", status=422, causes=[Cause("FieldValueForbidden", "data", "")]
+    )
+    assert "data.y cannot be changed in place" in str(problem_of(cluster, [config(x="1")]))
 
 
 def test_a_partial_read_fails() -> None:

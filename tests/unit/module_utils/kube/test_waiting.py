@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import Progress
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.errors import KubeError
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.objects import ObjectId
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.readiness import blocks_rollout
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.waiting import (
     evidence,
     pod_troubles,
@@ -194,3 +195,103 @@ def test_evidence_is_what_pods_and_events_say(cluster: FakeCluster, monkeypatch:
 )
 def test_pod_troubles(status: dict[str, t.Any], expected: list[str]) -> None:
     assert pod_troubles({"metadata": {"name": "p"}, "status": status}) == expected
+
+
+STATE = ObjectId("apps", "StatefulSet", "default", "db")
+
+
+def stateful_set(*, ready: int = 0, updated: str = "db-2", current: str = "db-1") -> dict[str, t.Any]:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": "db", "namespace": "default", "generation": 2},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "db"}}},
+        "status": {
+            "observedGeneration": 2,
+            "readyReplicas": ready,
+            "updatedReplicas": int(updated == current),
+            "updateRevision": updated,
+            "currentRevision": current,
+        },
+    }
+
+
+def stateful_pod(revision: str, reason: str = "", *, ready: bool = False) -> dict[str, t.Any]:
+    state = {"waiting": {"reason": reason}} if reason else {"running": {}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "db-0",
+            "namespace": "default",
+            "labels": {"app": "db", "controller-revision-hash": revision},
+        },
+        "status": {
+            "conditions": [{"type": "Ready", "status": str(ready)}],
+            "containerStatuses": [{"name": "db", "state": state}],
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("pod", "expected"),
+    [
+        (stateful_pod("db-1", "CrashLoopBackOff"), "CrashLoopBackOff"),
+        (stateful_pod("db-1", "ImagePullBackOff"), "ImagePullBackOff"),
+        (stateful_pod("db-1", "ContainerCreating"), ""),
+        (stateful_pod("db-1"), ""),
+        (stateful_pod("db-1", "CrashLoopBackOff", ready=True), ""),
+        (stateful_pod("db-2", "CrashLoopBackOff"), ""),
+    ],
+    ids=["crashes", "no image", "starts", "runs and is not ready yet", "ready", "of the new revision"],
+)
+def test_only_a_stuck_pod_of_an_older_revision_blocks_a_rollout(pod: dict[str, t.Any], expected: str) -> None:
+    assert blocks_rollout(pod, stateful_set()) == expected
+
+
+@pytest.mark.parametrize("spec", [{"podManagementPolicy": "Parallel"}, {"updateStrategy": {"type": "OnDelete"}}])
+def test_no_pod_blocks_a_rollout_that_does_not_wait_for_it(spec: dict[str, t.Any]) -> None:
+    statefulset = stateful_set()
+    statefulset["spec"] |= spec
+    assert blocks_rollout(stateful_pod("db-1", "CrashLoopBackOff"), statefulset) == ""
+
+
+def test_a_blocking_pod_is_replaced_and_named(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster.kinds += [Kind("apps", "v1", "StatefulSet")]
+    cluster.put(stateful_set())
+    cluster.put(stateful_pod("db-1", "CrashLoopBackOff"))
+    clock, said, replaced = Clock(cluster), Said(), []
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
+
+    def replace(pod: t.Any) -> None:
+        replaced.append(pod["metadata"]["name"])
+        cluster.put(stateful_pod("db-2", ready=True))
+        cluster.put(stateful_set(ready=1, current="db-2"))
+
+    wait_ready(
+        t.cast("t.Any", cluster),
+        {STATE: stateful_set()},
+        timeout=60,
+        progress=said,
+        replace=replace,
+        sleep=clock.sleep,
+    )
+    assert replaced == ["db-0"]
+    assert any("Pod/default/db-0 is CrashLoopBackOff in an older revision" in line for line in said.lines)
+
+
+def test_a_long_wait_says_what_its_pods_wait_for(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster.kinds += [Kind("apps", "v1", "StatefulSet")]
+    cluster.put(stateful_set(current="db-2"))
+    cluster.put(stateful_pod("db-2", "ImagePullBackOff"))
+    clock, said = Clock(cluster), Said()
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
+    with pytest.raises(KubeError):
+        wait_ready(
+            t.cast("t.Any", cluster),
+            {STATE: stateful_set(current="db-2")},
+            timeout=40,
+            progress=said,
+            sleep=clock.sleep,
+        )
+    assert any("pod db-0: container db ImagePullBackOff" in line for line in said.lines)

@@ -1,0 +1,204 @@
+# Copyright (c) 2026, AudioProthese+ platform team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Carry a plan out: foundations first, then rank by rank, then what is to go, and the set's parent around it all."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable, Mapping, Sequence
+
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import PlatformError
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import Progress
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.applyset import ApplySet, Scope
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.client import KubeClient
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.errors import KubeError
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.expansion import grown_claim
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.objects import Manifest, ObjectId, rank, seal
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.plan import (
+    State,
+    explain_refusal,
+    may_take_over,
+    state_problems,
+)
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.predict import predict, resource_of
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.report import Report
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.waiting import wait_gone, wait_ready
+
+if t.TYPE_CHECKING:
+    from openshift.dynamic import Resource
+
+__all__ = ["FOUNDATIONS", "Applier"]
+
+FOUNDATIONS: t.Final = ("Namespace", "CustomResourceDefinition")
+
+Object = Mapping[str, t.Any]
+
+
+class Applier:
+    """Writes what the plan says.
+
+    Args:
+        client: the cluster.
+        applyset: the set.
+        report: holds the plan; gets what was written and what failed.
+        still_held: called before each write; raises when the run may not write any more.
+        take_over: patterns of the field managers whose fields are taken over.
+        force_conflicts: take the fields of any manager.
+        timeout: seconds that deleted objects may take to be gone, and new namespaces and kinds to be usable.
+        progress: tells the user what is going on.
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        applyset: ApplySet,
+        report: Report,
+        *,
+        still_held: Callable[[], None],
+        take_over: Sequence[str],
+        force_conflicts: bool,
+        timeout: float,
+        progress: Progress,
+    ) -> None:
+        self._client, self._applyset, self._report, self._still_held = client, applyset, report, still_held
+        self._take_over, self._force, self._timeout = tuple(take_over), force_conflicts, timeout
+        self._progress = progress
+
+    def write(self, keeper: State, states: Sequence[State], surplus: Sequence[Object]) -> None:
+        """Create, update and prune.
+
+        Args:
+            keeper: the set's parent.
+            states: what is declared.
+            surplus: members that are to go.
+
+        Raises:
+            PlatformError: something could not be written; nothing is pruned then.
+        """
+        remembered = self._applyset.remembered(keeper.live)
+        scope = Scope.of(state.manifest.id for state in states) | remembered
+        during = self._applyset.parent(scope | Scope.of(ObjectId.of(obj) for obj in surplus))
+        home = [
+            s for s in states if s.manifest.id.kind == "Namespace" and s.manifest.id.name == self._applyset.namespace
+        ]
+        self._apply_all(home)
+        if keeper.live is None or self._applyset.remembered(keeper.live) != self._applyset.remembered(during.body):
+            self._apply_parent(during)
+        foundations = [s for s in states if s.manifest.id.kind in FOUNDATIONS and s not in home]
+        for kind in FOUNDATIONS:
+            self._apply_all([s for s in foundations if s.manifest.id.kind == kind])
+        self._settle([*home, *foundations])
+        rest = [state for state in states if state.manifest.id.kind not in FOUNDATIONS]
+        rest = self._verify(rest)
+        for place in sorted({rank(state.manifest.id.kind) for state in rest}):
+            self._apply_all([state for state in rest if rank(state.manifest.id.kind) == place])
+        if surplus:
+            self.delete(surplus)
+        if keeper.manifest.body != during.body:
+            self._apply_parent(keeper.manifest)
+
+    def delete(self, doomed: Sequence[Object]) -> None:
+        """Delete objects in the reverse order of creation, and wait until they are gone.
+
+        Raises:
+            PlatformError: some could not be deleted.
+        """
+        for place in sorted({rank(obj["kind"]) for obj in doomed}, reverse=True):
+            group = [obj for obj in doomed if rank(obj["kind"]) == place]
+            outcomes = self._client.gather(self._remove, group)
+            self._report.stop_on([outcome for outcome in outcomes if isinstance(outcome, PlatformError)])
+            wait_gone(self._client, group, timeout=self._timeout, progress=self._progress)
+
+    def _settle(self, foundations: Sequence[State]) -> None:
+        """Wait until new namespaces and kinds can be used, and learn the kinds."""
+        resources = self._report.resources
+        new = {s.manifest.id: resources[s.manifest.id] for s in foundations if self._report.is_planned(s)}
+        if not new:
+            return
+        resources |= wait_ready(self._client, new, timeout=self._timeout, progress=self._progress)
+        if any(identity.kind == "CustomResourceDefinition" for identity in new):
+            self._client.discover()
+
+    def _verify(self, states: Sequence[State]) -> list[State]:
+        """Ask again about what could not be asked before its namespace or kind existed, before writing any of it."""
+        open_ones = [s for s in states if s.predicted is None and s.refused is None]
+        if not open_ones:
+            return list(states)
+        tried = self._client.all(lambda state: predict(self._client, state, None), open_ones)
+        asked = {state.manifest.id: state for state in tried}
+        problems = [
+            problem
+            for state in asked.values()
+            for problem in state_problems(
+                state, self._applyset, self._report.redactor, take_over=self._take_over, force=self._force
+            )
+        ]
+        problems += [
+            KubeError(
+                f"the cluster does not serve {state.manifest.type} in the namespace it is declared for",
+                where=str(state.manifest.id),
+                remedy="Check apiVersion, kind and namespace",
+            )
+            for state in asked.values()
+            if state.predicted is None and state.refused is None
+        ]
+        self._report.stop_on(problems)
+        return [asked.get(state.manifest.id, state) for state in states]
+
+    def _apply_all(self, states: Sequence[State]) -> None:
+        todo = [state for state in states if self._report.is_planned(state)]
+        outcomes = self._client.gather(self._apply, todo)
+        failures: list[PlatformError] = []
+        for state, outcome in zip(todo, outcomes, strict=True):
+            if isinstance(outcome, PlatformError):
+                failures.append(explain_refusal(state, outcome, self._report.redactor))
+            else:
+                self._report.resources[state.manifest.id] = outcome
+        self._report.stop_on(failures)
+
+    def _apply(self, state: State) -> Object:
+        self._permit_write()
+        resource = self._client.resource(state.manifest.api_version, state.manifest.id.kind)
+        if resource is None:
+            raise KubeError(f"the cluster does not serve {state.manifest.type}", where=str(state.manifest.id))
+        force = bool(state.conflicts) and may_take_over(state.conflicts, self._take_over, force=self._force)
+        verb = "update" if state.live is not None else "create"
+        taken = f" (taking {', '.join(c.path for c in state.conflicts)} over)" if force else ""
+        if state.grown:
+            self._make_way(resource, state)
+        self._progress.say(f"{verb} {state.manifest.id}{taken}")
+        return self._client.apply(resource, seal(state.body), dry_run=False, force=force)
+
+    def _make_way(self, resource: Resource, state: State) -> None:
+        """Let the claims grow, then take the StatefulSet away from around its pods, which the new one adopts.
+
+        Cut short before the deletion, the next run finds the templates too small again; after it, no StatefulSet.
+        """
+        claims_of = self._client.resource("v1", "PersistentVolumeClaim")
+        assert claims_of is not None  # noqa: S101 - was asked before
+        for claim, size in state.claims:
+            self._permit_write()
+            self._progress.say(f"update {ObjectId.of(claim)}: {size}")
+            self._client.apply(claims_of, grown_claim(claim, size), dry_run=False, force=True)
+        assert state.live is not None  # noqa: S101 - nothing else grows
+        self._permit_write()
+        self._progress.say(f"make {state.manifest.id} anew around its running pods")
+        self._client.delete(resource, state.live, dry_run=False, orphan=True)
+        wait_gone(self._client, [state.live], timeout=self._timeout, progress=self._progress)
+
+    def _apply_parent(self, parent: Manifest) -> None:
+        self._permit_write()
+        resource = self._client.resource("v1", "ConfigMap")
+        assert resource is not None  # noqa: S101 - no API server is without ConfigMaps
+        self._client.apply(resource, parent.body, dry_run=False, force=True)
+
+    def _remove(self, obj: Object) -> None:
+        self._permit_write()
+        self._progress.say(f"delete {ObjectId.of(obj)}")
+        self._client.delete(resource_of(self._client, obj), obj, dry_run=False)
+
+    def _permit_write(self) -> None:
+        self._still_held()
+        self._report.wrote = True
