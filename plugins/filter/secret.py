@@ -51,19 +51,25 @@ _value:
 _NAME: t.Final = re.compile(r"[0-9a-zA-Z-]{1,127}")
 
 
-def secret(vault: t.Any, name: t.Any) -> str:
-    """Marker of a secret of a vault."""
+def marker(kind: str, vault: t.Any, name: t.Any) -> str:
+    """Marker of something about a secret of a vault."""
+    caller = f"audioprothese.platform.{kind}"
     if not isinstance(vault, str) or not isinstance(name, str):
-        raise AnsibleFilterError("audioprothese.platform.secret takes the ARM id of a vault and a name, both text.")
+        raise AnsibleFilterError(f"{caller} takes the ARM id of a vault and a name, both text.")
     try:
         resource = parse(str(vault))
     except PlatformError as exc:
-        raise AnsibleFilterError(f"audioprothese.platform.secret: {exc}") from exc
+        raise AnsibleFilterError(f"{caller}: {exc}") from exc
     if resource.type.lower() != "microsoft.keyvault/vaults":
-        raise AnsibleFilterError(f"audioprothese.platform.secret: {vault} is not a vault.")
+        raise AnsibleFilterError(f"{caller}: {vault} is not a vault.")
     if not _NAME.fullmatch(name):
-        raise AnsibleFilterError(f"audioprothese.platform.secret: {name!r} cannot be the name of a secret.")
-    return str(Reference("secret", str(vault), str(name)))
+        raise AnsibleFilterError(f"{caller}: {name!r} cannot be the name of a secret.")
+    return str(Reference(kind, str(vault), str(name)))
+
+
+def secret(vault: t.Any, name: t.Any) -> str:
+    """Marker of the value of a secret."""
+    return marker("secret", vault, name)
 
 
 class FilterModule:

@@ -46,6 +46,7 @@ class CertificateFacts:
 
     common_name: str
     names: tuple[str, ...]
+    not_before: dt.datetime
     not_after: dt.datetime
     authority: bool
     pem: str
@@ -74,6 +75,7 @@ def read_certificate(pem: str, *, where: str) -> CertificateFacts:
     return CertificateFacts(
         common_name=str(common_names[0].value) if common_names else "",
         names=_alternative_names(certificate),
+        not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
         authority=_is_authority(certificate),
         pem=pem,

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.catalogue import facts_of
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.errors import ArmError
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.plan import Stored
+from ansible_collections.audioprothese.platform.plugins.module_utils.vault.rotation import Current, Version
 
 if t.TYPE_CHECKING:
     from ansible_collections.audioprothese.platform.plugins.module_utils.arm.client import Answer, ArmClient
@@ -63,15 +64,47 @@ class VaultClient:
         Raises:
             ArmError: the vault cannot be reached or refuses; the text never holds a value.
         """
+        found = self.read(name)
+        return None if found is None else found.value
+
+    def read(self, name: str, version: str = "") -> Current | None:
+        """Give a version of a secret, by default the current one; None when it or the vault is not there.
+
+        Raises:
+            ArmError: the vault cannot be reached or refuses, as for a disabled version; the text holds no value.
+        """
         if not self.exists():
             return None
+        path = f"secrets/{_quoted(name)}/{_quoted(version)}" if version else f"secrets/{_quoted(name)}"
         try:
-            body = self._call("GET", f"secrets/{_quoted(name)}", doing=f"read the secret {name}").body
+            body = self._call("GET", path, doing=f"read the secret {name}").body
         except ArmError as exc:
             if exc.status == NOT_FOUND:
                 return None
             raise
-        return str(body["value"])
+        return Current(
+            value=str(body["value"]),
+            version=str(body.get("id", "")).rpartition("/")[2],
+            tags=dict(body.get("tags") or {}),
+            content_type=str(body.get("contentType") or ""),
+        )
+
+    def versions(self, name: str) -> tuple[Version, ...]:
+        """Give all versions of a secret without their values, in the service's order."""
+        items = self._pages(f"secrets/{_quoted(name)}/versions", doing=f"list the versions of the secret {name}")
+        return tuple(
+            Version(
+                id=str(item["id"]).rpartition("/")[2],
+                enabled=bool((item.get("attributes") or {}).get("enabled", True)),
+            )
+            for item in items
+        )
+
+    def disable(self, name: str, version: str) -> None:
+        """Make a version unreadable; enabling it again brings it back."""
+        body = {"attributes": {"enabled": False}}
+        path = f"secrets/{_quoted(name)}/{_quoted(version)}"
+        self._call("PATCH", path, body=body, doing=f"disable the version {version} of the secret {name}")
 
     def list(self) -> dict[str, Stored]:
         """Give all live secrets without their values, by lower-case name."""
@@ -166,6 +199,9 @@ class VaultClient:
         if "network" in exc.text.lower() or "private link" in exc.text.lower() or "firewall" in exc.text.lower():
             what = f"cannot {doing}: the vault does not accept this machine's network"
             remedy = "Reach it through its private endpoint, or run from a network that its firewall allows"
+        elif "disabled" in exc.text.lower():
+            what = f"cannot {doing}: it is disabled"
+            remedy = "Enable that version again in the vault"
         else:
             what = f"cannot {doing}: the identity has no right to"
             remedy = (
@@ -183,6 +219,7 @@ def _stored(item: Mapping[str, t.Any]) -> Stored:
         name=urllib.parse.unquote(str(item["id"]).rstrip("/").rpartition("/")[2]),
         enabled=bool(attributes.get("enabled", True)),
         expires_on=dt.datetime.fromtimestamp(expires, tz=dt.UTC) if expires is not None else None,
+        created=dt.datetime.fromtimestamp(attributes["created"], tz=dt.UTC) if "created" in attributes else None,
         content_type=str(item.get("contentType") or ""),
         tags=dict(item.get("tags") or {}),
     )

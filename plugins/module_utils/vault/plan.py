@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import GuardError
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.findings import Finding
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.plan import Action, Change, order
+from ansible_collections.audioprothese.platform.plugins.module_utils.vault.rotation import OPEN, phase_of
 
 if t.TYPE_CHECKING:
     from ansible_collections.audioprothese.platform.plugins.module_utils.vault.certificates import CertificateFacts
@@ -30,10 +31,11 @@ TYPE = "Microsoft.KeyVault/vaults/secrets"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """A secret as the vault lists it: everything but the value."""
+    """A secret as the vault lists it: everything but the value, of its current version."""
 
     name: str
     enabled: bool = True
+    created: dt.datetime | None = None
     expires_on: dt.datetime | None = None
     content_type: str = ""
     tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -101,7 +103,13 @@ def plan(
             findings.append(_missing(secret, action))
             continue
         changes = _metadata_changes(secret, stored)
-        if changes:
+        if _half_rotated(secret, observed):
+            resource = resource_id(vault_id, secret.name)
+            change = Change("issuedFor", "the new key", "the key before")
+            steps[secret.name] = Action(verb="renew", resource=resource, type=TYPE, changes=[change])
+            message = "Its rotation was cut short: its key is new, and it is issued again for that."
+            findings.append(_drift(resource, change.path, change.desired, change.live, "renew", message=message))
+        elif changes:
             resource = resource_id(vault_id, secret.name)
             steps[secret.name] = Action(verb="update", resource=resource, type=TYPE, changes=changes)
             findings += [_drift(resource, change.path, change.desired, change.live, "update") for change in changes]
@@ -149,6 +157,14 @@ def _check_pair(secret: Wanted, observed: Observed, vault_id: str) -> None:
         where=resource_id(vault_id, secret.name),
         remedy=f"Restore {secret.name} from a backup, or rotate the pair",
     )
+
+
+def _half_rotated(secret: Wanted, observed: Observed) -> bool:
+    """Whether a rotation was cut short between the new key of a pair and its certificate."""
+    if secret.part != "certificate":
+        return False
+    key, certificate = (observed.secrets.get(f"{secret.pair}-{part}".lower()) for part in ("key", "certificate"))
+    return bool(key and certificate and phase_of(key.tags) == OPEN and not phase_of(certificate.tags))
 
 
 def _metadata_changes(secret: Wanted, stored: Stored) -> list[Change]:

@@ -6,20 +6,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime as dt
 import time
 import typing as t
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.errors import ArmError
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import InputError, PlatformError
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import (
+    InputError,
+    OutcomeError,
+    PlatformError,
+)
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.plan import check_expected, plan_digest
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import Progress
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import Redactor
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.result import build_result
-from ansible_collections.audioprothese.platform.plugins.module_utils.vault import certificates, passwords
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.timing import Timing
+from ansible_collections.audioprothese.platform.plugins.module_utils.vault import certificates
+from ansible_collections.audioprothese.platform.plugins.module_utils.vault.maker import Maker
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.plan import (
     Observed,
     Outcome,
@@ -27,12 +32,13 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.vault.plan 
     plan,
     resource_id,
 )
+from ansible_collections.audioprothese.platform.plugins.module_utils.vault.rotation import Current, opened
 
 if t.TYPE_CHECKING:
     from ansible_collections.audioprothese.platform.plugins.module_utils.converge.plan import Action
     from ansible_collections.audioprothese.platform.plugins.module_utils.vault.wanted import Wanted
 
-__all__ = ["ApplyFailed", "Options", "Runner", "Vault"]
+__all__ = ["Options", "Runner", "Vault", "shown"]
 
 FORBIDDEN = 403
 ACCESS_POLL_SECONDS = 5.0
@@ -48,6 +54,8 @@ class Vault(t.Protocol):
     def deleted(self) -> frozenset[str]: ...  # noqa: D102
 
     def get(self, name: str) -> str | None: ...  # noqa: D102
+
+    def read(self, name: str, version: str = "") -> Current | None: ...  # noqa: D102
 
     def set(  # noqa: D102
         self,
@@ -83,14 +91,6 @@ class Options:
     access_timeout: float = 0.0
 
 
-class ApplyFailed(PlatformError):
-    """A write failed; C(outcome) is the result as far as it is known."""
-
-    def __init__(self, cause: PlatformError, outcome: Mapping[str, t.Any]) -> None:
-        super().__init__(cause.what, where=cause.where, remedy=cause.remedy)
-        self.outcome = dict(outcome)
-
-
 class Runner:
     """One run of the module.
 
@@ -121,18 +121,19 @@ class Runner:
         self._now = now or dt.datetime.now(dt.UTC)
         # No value is ever compared or reported, so fingerprints need no key of the environment.
         self._redactor = Redactor()
-        self._timing: dict[str, float] = {}
+        self._timing = Timing()
+        self._maker = Maker(vault, vault_id=options.vault_id, learn=self._learn, now=self._now)
 
     def run(self, wanted: Sequence[Wanted]) -> dict[str, t.Any]:
         """Make sure that the secrets exist.
 
         Raises:
             PlatformError: before the first write.
-            ApplyFailed: a write failed, with what was done until then.
+            OutcomeError: a write failed, with what was done until then.
         """
-        with self._timed("read"):
+        with self._timing.phase("read"):
             observed = self._observe(wanted)
-        with self._timed("plan"):
+        with self._timing.phase("plan"):
             outcome = plan(
                 wanted,
                 observed,
@@ -195,14 +196,16 @@ class Runner:
     def _apply(self, outcome: Outcome, observed: Observed) -> Mapping[str, Stored]:
         before_write = self._hold()
         done: list[Action] = []
-        with self._timed("apply"):
+        with self._timing.phase("apply"):
             for action in outcome.actions:
                 try:
                     before_write()
                     self._write(action, outcome.wanted[action.resource], observed)
                 except PlatformError as exc:
                     rest = dataclasses.replace(outcome, actions=done)
-                    raise ApplyFailed(exc, self._result(rest, list(outcome.wanted.values()), observed.secrets)) from exc
+                    raise OutcomeError(
+                        exc, self._result(rest, list(outcome.wanted.values()), observed.secrets)
+                    ) from exc
                 done.append(action)
             return self._vault.list()
 
@@ -210,50 +213,23 @@ class Runner:
         self._progress.say(f"{action.verb} the secret {secret.name}")
         if action.verb == "recover":
             self._vault.recover(secret.name)
+        elif action.verb == "renew":
+            before = self._vault.read(secret.name)
+            tags = {**observed.secrets[secret.name.lower()].tags, **secret.tags}
+            tags |= opened(before.version if before else "")
+            value = self._maker.make(secret)
+            self._vault.set(secret.name, value, content_type=secret.content_type, tags=tags)
         elif action.verb == "update":
             tags = {**observed.secrets[secret.name.lower()].tags, **secret.tags}
             self._vault.update(secret.name, content_type=secret.content_type, tags=tags)
         else:
-            ends = dt.timedelta(days=secret.expires_days) if secret.expires_days is not None else None
             self._vault.set(
                 secret.name,
-                self._make(secret),
+                self._maker.make(secret),
                 content_type=secret.content_type,
                 tags=secret.tags,
-                expires_on=self._now + ends if ends is not None else None,
+                expires_on=secret.expires_on(self._now),
             )
-
-    def _make(self, secret: Wanted) -> str:
-        if secret.part == "password":
-            return self._learn(passwords.random_password(length=secret.length, alphabet=secret.alphabet))
-        if secret.part == "key":
-            return self._learn(passwords.random_key(length=secret.length))
-        if secret.part == "private_key":
-            return self._learn(certificates.signing_key(authority=secret.authority))
-        key = self._stored_value(f"{secret.pair}-key", needed_for=secret)
-        if secret.authority:
-            return certificates.certificate_authority(
-                key_pem=key, common_name=secret.common_name, validity_days=secret.validity_days, now=self._now
-            )
-        return certificates.issue_certificate(
-            key_pem=key,
-            issuer_key_pem=self._stored_value(f"{secret.issuer}-key", needed_for=secret),
-            issuer_certificate_pem=self._stored_value(f"{secret.issuer}-certificate", needed_for=secret),
-            common_name=secret.common_name,
-            dns_names=secret.dns_names,
-            validity_days=secret.validity_days,
-            now=self._now,
-        )
-
-    def _stored_value(self, name: str, *, needed_for: Wanted) -> str:
-        value = self._vault.get(name)
-        if value is None:
-            raise InputError(
-                f"the secret {name} is needed to issue it and is not there",
-                where=resource_id(self._options.vault_id, needed_for.name),
-                remedy="Run again; another writer removed it",
-            )
-        return self._learn(value) if name.endswith("-key") else value
 
     def _learn(self, value: str) -> str:
         self._redactor.add(value)
@@ -262,7 +238,7 @@ class Runner:
 
     def _result(self, outcome: Outcome, wanted: Sequence[Wanted], secrets: Mapping[str, Stored]) -> dict[str, t.Any]:
         live = {
-            resource_id(self._options.vault_id, secret.name): _shown(secrets[secret.name.lower()])
+            resource_id(self._options.vault_id, secret.name): shown(secrets[secret.name.lower()])
             for secret in wanted
             if secret.name.lower() in secrets
         }
@@ -270,21 +246,14 @@ class Runner:
             resources=live,
             findings=outcome.findings,
             actions=outcome.actions,
-            timing={**self._timing, "total": sum(self._timing.values())},
+            timing=self._timing.seconds(),
             requests=self._requests(),
             redactor=self._redactor,
         )
 
-    @contextlib.contextmanager
-    def _timed(self, phase: str) -> Iterator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self._timing[phase] = self._timing.get(phase, 0.0) + time.monotonic() - started
 
-
-def _shown(stored: Stored) -> dict[str, t.Any]:
+def shown(stored: Stored) -> dict[str, t.Any]:
+    """A secret as a result shows it."""
     return {
         "name": stored.name,
         "contentType": stored.content_type,

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import re
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
@@ -65,6 +66,10 @@ class Wanted:
     def pair(self) -> str:
         """The name that the key and the certificate of a pair have in common."""
         return self.name.removesuffix("-certificate").removesuffix("-key")
+
+    def expires_on(self, now: dt.datetime) -> dt.datetime | None:
+        """When a value that is written now ends; None where it does not."""
+        return None if self.expires_days is None else now + dt.timedelta(days=self.expires_days)
 
     def document(self) -> dict[str, t.Any]:
         """The plan's view: how the value is made, never the value."""

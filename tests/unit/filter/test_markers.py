@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.audioprothese.platform.plugins.filter.ref import ref
 from ansible_collections.audioprothese.platform.plugins.filter.secret import secret
+from ansible_collections.audioprothese.platform.plugins.filter.secret_version import secret_version
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.references import (
     Reference,
     find_references,
@@ -28,11 +31,13 @@ def test_ref_refuses(resource: object, path: object) -> None:
         ref(resource, path)
 
 
-def test_secret_makes_a_marker_that_is_found_again() -> None:
-    assert find_references(secret(VAULT, "root-password")) == [Reference("secret", VAULT, "root-password")]
+@pytest.mark.parametrize("filter_", [secret, secret_version])
+def test_a_secret_makes_a_marker_that_is_found_again(filter_: Callable[..., str]) -> None:
+    assert find_references(filter_(VAULT, "root-password")) == [Reference(filter_.__name__, VAULT, "root-password")]
 
 
+@pytest.mark.parametrize("filter_", [secret, secret_version])
 @pytest.mark.parametrize(("vault", "name"), [(GROUP, "a"), ("kv", "a"), (VAULT, "a b"), (VAULT, ""), (VAULT, 1)])
-def test_secret_refuses(vault: object, name: object) -> None:
-    with pytest.raises(AnsibleFilterError, match=r"audioprothese\.platform\.secret"):
-        secret(vault, name)
+def test_a_secret_refuses(filter_: Callable[..., str], vault: object, name: object) -> None:
+    with pytest.raises(AnsibleFilterError, match=rf"audioprothese\.platform\.{filter_.__name__}\b"):
+        filter_(vault, name)

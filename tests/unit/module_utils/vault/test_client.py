@@ -57,7 +57,7 @@ def vault(answers: dict[tuple[str, str], t.Any], *, exists: bool = True) -> tupl
     return VaultClient(t.cast("t.Any", azure), VAULT), azure
 
 
-def test_get() -> None:
+def test_get_value_and_version() -> None:
     client, azure = vault(
         {
             ("GET", f"{URI}/secrets/a"): {"value": "v", "id": f"{URI}/secrets/a/1"},
@@ -66,6 +66,10 @@ def test_get() -> None:
     )
     assert client.get("a") == "v"
     assert client.get("b") is None
+    found = client.read("a")
+    assert found is not None
+    assert found.version == "1"
+    assert client.read("b") is None
     assert azure.vault_reads == 1
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 import typing as t
@@ -16,11 +17,13 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.arm.errors 
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import (
     InputError,
     LeaseError,
+    OutcomeError,
     PlanMismatch,
 )
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault import certificates, runner
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.plan import Observed, Stored, plan
-from ansible_collections.audioprothese.platform.plugins.module_utils.vault.runner import ApplyFailed, Options, Runner
+from ansible_collections.audioprothese.platform.plugins.module_utils.vault.rotation import Current, opened
+from ansible_collections.audioprothese.platform.plugins.module_utils.vault.runner import Options, Runner
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.wanted import expand
 
 VAULT = "/subscriptions/s/resourceGroups/g/providers/Microsoft.KeyVault/vaults/v"
@@ -39,6 +42,7 @@ class MemoryVault:
         self.stored: dict[str, Stored] = {}
         self.bin: dict[str, tuple[str, Stored]] = {}
         self.writes: list[tuple[str, str]] = []
+        self.renewable: set[str] = set()
 
     def exists(self) -> bool:
         return self.there
@@ -55,6 +59,10 @@ class MemoryVault:
     def get(self, name: str) -> str | None:
         return self.values.get(name.lower())
 
+    def read(self, name: str, version: str = "") -> Current | None:
+        value = self.values.get(name.lower())
+        return Current(value=value, version=f"{name}-1") if value is not None else None
+
     def set(
         self,
         name: str,
@@ -64,7 +72,7 @@ class MemoryVault:
         tags: Mapping[str, str] | None = None,
         expires_on: dt.datetime | None = None,
     ) -> None:
-        assert name.lower() not in self.values, "an existing secret was overwritten"
+        assert name.lower() not in self.values or name in self.renewable, "an existing secret was overwritten"
         self.writes.append(("set", name))
         if len(self.writes) == self.fail_at:
             raise ArmError("cannot write: gone away", status=503)
@@ -136,7 +144,7 @@ def test_without_a_vault_check_mode_predicts_and_a_real_run_stops() -> None:
 @pytest.mark.parametrize("fail_at", range(1, 7))
 def test_a_run_cut_short_anywhere_is_completed_by_the_next(fail_at: int) -> None:
     vault = MemoryVault(fail_at=fail_at)
-    with pytest.raises(ApplyFailed, match="gone away") as caught:
+    with pytest.raises(OutcomeError, match="gone away") as caught:
         run(vault)
     assert len(caught.value.outcome["plan"]) == fail_at - 1
     kept = dict(vault.values)
@@ -213,6 +221,22 @@ def test_a_plan_that_overlooks_what_exists_is_noticed(monkeypatch: pytest.Monkey
 @pytest.mark.sabotage
 def test_a_result_that_shows_a_certificate_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     vault = MemoryVault()
-    monkeypatch.setattr(runner, "_shown", lambda stored: {"value": vault.get(stored.name)})
+    monkeypatch.setattr(runner, "shown", lambda stored: {"value": vault.get(stored.name)})
     with pytest.raises(AssertionError):
         run(vault)
+
+
+def test_a_pair_whose_rotation_was_cut_short_is_completed() -> None:
+    vault = MemoryVault()
+    run(vault)
+    vault.values["web-key"] = certificates.signing_key()
+    key = vault.stored["web-key"]
+    vault.stored["web-key"] = dataclasses.replace(key, tags=opened("web-key-1"))
+    vault.renewable = {"web-certificate"}
+    predicted = run(vault, check=True)
+    assert [(step["action"], step["changes"][0]["path"]) for step in predicted["plan"]] == [("renew", "issuedFor")]
+    assert run(vault)["plan_digest"] == predicted["plan_digest"]
+    pair = {"key_pem": vault.values["web-key"], "certificate_pem": vault.values["web-certificate"]}
+    assert certificates.key_matches(**pair)
+    assert vault.stored["web-certificate"].tags == opened("web-certificate-1")
+    assert not run(vault)["plan"]
