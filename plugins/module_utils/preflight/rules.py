@@ -23,6 +23,8 @@ _MINIMUM_USER_NODES: t.Final = 2
 _ALL_ZONES: t.Final = 3
 _YEAR: t.Final = 365
 _SOFT_DELETE: t.Final = 90
+# Control STO-03: from an intrusion to its discovery.
+_BACKUPS_KEPT: t.Final = 14
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,32 @@ def _tainted(pools: t.Any) -> bool:
     return all(wanted in (pool.get("taints") or []) for pool in pools if pool.get("mode") == "System")
 
 
+def _orders(acme: t.Any) -> bool:
+    return not acme or (str(acme.get("directory", "")).startswith("https://") and acme.get("terms_agreed") is True)
+
+
+def _targeted(flows: t.Any) -> bool:
+    return all(bool(flow.get("to")) != bool(flow.get("fqdn")) for flow in flows)
+
+
+def _wrapping(keys: t.Any) -> bool:
+    kinds, sizes = ("RSA", "RSA-HSM"), (2048, 3072, 4096)
+    return {"disks", "backups"} <= set(keys) and all(
+        key.get("type", kinds[0]) in kinds and int(key.get("size", sizes[0])) in sizes for key in keys.values()
+    )
+
+
+def _one_series(images: t.Any) -> bool:
+    tags = [str(images.get(name, {}).get("tag", "")) for name in ("mariadb", "mariadb_backup")]
+    # 10.11 of 10.11.18 and of 10.11-1
+    server, backup = (re.split(r"[.-]", tag)[:2] for tag in tags)
+    return server == backup
+
+
+def _pinned(images: t.Any) -> bool:
+    return bool(images) and all(re.fullmatch(r"sha256:[0-9a-f]{64}", image["digest"]) for image in images.values())
+
+
 def _closed(variable: str) -> Rule:
     return Rule(
         variable=variable,
@@ -118,6 +146,20 @@ RULES: t.Final = (
         production_only=False,
     ),
     Rule(
+        variable="gateway_acme",
+        holds=_orders,
+        what="is no authority that certificates could be ordered from",
+        remedy="Give directory (https://…) and terms_agreed: true, once you have read the terms; or leave it empty",
+        production_only=False,
+    ),
+    Rule(
+        variable="namespaces_flows",
+        holds=_targeted,
+        what="holds a flow with neither or both of to and fqdn",
+        remedy="Give each flow one of them: to, a workload or kube-apiserver, or fqdn, names outside of the cluster",
+        production_only=False,
+    ),
+    Rule(
         variable="platform_deployer_object_id",
         holds=_guid,
         what="names no identity, so that the run could not write vault secrets and cluster objects",
@@ -153,8 +195,29 @@ RULES: t.Final = (
     Rule(
         variable="key_vault_purge_protection",
         holds=bool,
-        what="lets an administrator destroy every secret at once",
+        what="lets an administrator destroy every secret and key at once, and no disk can be encrypted with such a key",
         remedy="Set it to true",
+        production_only=False,
+    ),
+    Rule(
+        variable="key_vault_network_bypass",
+        holds=_one_of("AzureServices"),
+        what="shuts Azure Disk Storage out, so that no disk could be encrypted with the vault's key",
+        remedy="Set it to AzureServices",
+        production_only=False,
+    ),
+    Rule(
+        variable="key_vault_keys",
+        holds=_wrapping,
+        what="lacks the key disks or backups, or holds one of a kind or size that disks are not encrypted with",
+        remedy="Declare disks and backups; type is RSA or RSA-HSM, size 2048, 3072 or 4096",
+        production_only=False,
+    ),
+    Rule(
+        variable="namespaces_storage_classes",
+        holds=lambda classes: any(item.get("disk_encryption_set_id") for item in classes),
+        what="holds no class whose disks are encrypted with a key of your own",
+        remedy="Give one disk_encryption_set_id; a class in use cannot change, so give the new one another name",
     ),
     Rule(
         variable="key_vault_soft_delete_retention_days",
@@ -227,6 +290,37 @@ RULES: t.Final = (
         holds=_one_of("NodeImage", "SecurityPatch"),
         what="leaves the nodes without security fixes",
         remedy="Use NodeImage",
+    ),
+    Rule(
+        variable="platform_images",
+        holds=_one_series,
+        what="backs MariaDB up with the programs of another series, whose backups nothing could restore",
+        remedy="Give mariadb and mariadb_backup tags of one series, 10.11.18 and 10.11-1 for example",
+        production_only=False,
+    ),
+    Rule(
+        variable="storage_backup_immutable_days",
+        holds=_at_least(_BACKUPS_KEPT),
+        what="lets somebody who took over an account remove the last backups",
+        remedy=f"Set it to {_BACKUPS_KEPT} or more",
+    ),
+    Rule(
+        variable="mariadb_archive",
+        holds=bool,
+        what="leaves patient records without a backup",
+        remedy="Set it to true",
+    ),
+    Rule(
+        variable="platform_images",
+        holds=_pinned,
+        what="holds an image without a digest, so that whatever its tag means on that day would run",
+        remedy="Run 'make pin-images' on a machine that reaches the registries, review and commit what it wrote",
+    ),
+    Rule(
+        variable="platform_image_registry",
+        holds=bool,
+        what="lets the cluster pull its images from the internet",
+        remedy="Set it to the login server of the environment's registry, which holds copies",
     ),
     Rule(
         variable="cluster_host_encryption",

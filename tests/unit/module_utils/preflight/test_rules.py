@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.rules import RULES, check_rules
 
 GUID = "00000000-1111-4222-8333-444444444444"
+DIGEST = "sha256:" + "0" * 64
 TAINT = "CriticalAddonsOnly=true:NoSchedule"
 GOOD: dict[str, t.Any] = {
     "platform_env": "prod",
@@ -26,6 +27,9 @@ GOOD: dict[str, t.Any] = {
     "storage_public_network_access": "Disabled",
     "key_vault_purge_protection": True,
     "key_vault_soft_delete_retention_days": 90,
+    "key_vault_network_bypass": "AzureServices",
+    "key_vault_keys": {"disks": {"type": "RSA-HSM", "size": 3072}, "backups": {}},
+    "namespaces_storage_classes": [{"name": "c", "sku": "Premium_ZRS", "disk_encryption_set_id": "/subscriptions/s"}],
     "landing_zone_locked_groups": ["data", "shared"],
     "storage_sku": "Standard_ZRS",
     "monitoring_workspace_retention_days": 365,
@@ -39,6 +43,18 @@ GOOD: dict[str, t.Any] = {
     "cluster_upgrade_channel": "patch",
     "cluster_node_os_upgrade_channel": "NodeImage",
     "cluster_host_encryption": True,
+    "platform_images": {
+        "mariadb": {"tag": "10.11.18", "digest": DIGEST},
+        "mariadb_backup": {"tag": "10.11-1", "digest": "sha256:" + "1" * 64},
+    },
+    "mariadb_archive": True,
+    "storage_backup_immutable_days": 30,
+    "platform_image_registry": "cr.azurecr.io",
+    "gateway_acme": {"directory": "https://acme.example/directory", "terms_agreed": True},
+    "namespaces_flows": [
+        {"from": "gateway", "to": "backend", "ports": [8080]},
+        {"from": "backup", "fqdn": ["login.microsoftonline.com"], "ports": [443]},
+    ],
 }
 BAD = [
     ("platform_env", "Production!", False),
@@ -50,10 +66,29 @@ BAD = [
     ("platform_location", "eastus", True),
     ("platform_tags", {"env": "prod"}, True),
     ("platform_no_log", False, True),
+    ("platform_images", {"mariadb": {"repository": "library/mariadb", "digest": ""}}, True),
+    ("platform_images", {"mariadb": {"repository": "library/mariadb", "digest": "sha256:1234"}}, True),
+    ("platform_images", {}, True),
+    ("platform_images", {**GOOD["platform_images"], "mariadb": {"tag": "11.8.8", "digest": DIGEST}}, False),
+    ("mariadb_archive", False, True),
+    ("storage_backup_immutable_days", 1, True),
+    ("platform_image_registry", "", True),
+    ("gateway_acme", {"directory": "http://acme.example/directory", "terms_agreed": True}, False),
+    ("gateway_acme", {"directory": "https://acme.example/directory"}, False),
+    ("namespaces_flows", [*GOOD["namespaces_flows"], {"from": "backup", "ports": [443]}], False),
+    ("namespaces_flows", [{"from": "backup", "fqdn": [], "ports": [443]}], False),
+    ("namespaces_flows", [{"from": "backup", "to": "backend", "fqdn": ["x.example"], "ports": [443]}], False),
+    ("gateway_acme", "https://acme.example/directory", False),
     ("key_vault_public_network_access", "Enabled", True),
     ("registry_public_network_access", "Enabled", True),
     ("storage_public_network_access", "Enabled", True),
-    ("key_vault_purge_protection", False, True),
+    ("key_vault_purge_protection", False, False),
+    ("key_vault_network_bypass", "None", False),
+    ("key_vault_keys", {"backups": {}}, False),
+    ("key_vault_keys", {"disks": {"type": "EC"}, "backups": {}}, False),
+    ("key_vault_keys", {"disks": {}, "backups": {"size": 1024}}, False),
+    ("key_vault_keys", {"disks": {"size": "large"}, "backups": {}}, False),
+    ("namespaces_storage_classes", [{"name": "c", "sku": "Premium_ZRS"}], True),
     ("key_vault_soft_delete_retention_days", 7, True),
     ("landing_zone_locked_groups", ["data"], True),
     ("storage_sku", "Standard_LRS", True),
@@ -85,6 +120,10 @@ def test_each_rule_refuses_what_it_is_for(variable, value, production_only):
     assert [problem.where for problem in problems] == [variable]
     assert problems[0].remedy
     assert bool(check_rules(values.__getitem__, production=False)) is not production_only
+
+
+def test_an_environment_may_order_no_certificate():
+    assert check_rules({**GOOD, "gateway_acme": {}}.__getitem__, production=True) == []
 
 
 def test_every_rule_has_a_value_that_breaks_it():
