@@ -10,6 +10,7 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.audioprothese.platform.plugins.plugin_utils.local_module import run_module
 from ansible_collections.audioprothese.platform.plugins.plugin_utils.progress import relay
 from ansible_collections.audioprothese.platform.plugins.plugin_utils.run import describe_run
 from ansible_collections.audioprothese.platform.plugins.plugin_utils.templates import plain, render_templates
@@ -42,7 +43,7 @@ class ActionModule(ActionBase):
         arguments["_verbosity"] = display.verbosity
         with relay(display, label=str(variables.get("inventory_hostname", ""))) as path:
             arguments["_progress"] = path
-            result.update(self._execute_module(module_name=MODULE, module_args=arguments, task_vars=variables))
+            result.update(run_module(self, MODULE, arguments, variables))
         return result
 
 

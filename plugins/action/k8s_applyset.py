@@ -17,6 +17,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import InputError, PlatformError
 from ansible_collections.audioprothese.platform.plugins.plugin_utils.helm import render_chart
+from ansible_collections.audioprothese.platform.plugins.plugin_utils.local_module import is_local, run_module
 from ansible_collections.audioprothese.platform.plugins.plugin_utils.progress import relay
 from ansible_collections.audioprothese.platform.plugins.plugin_utils.run import describe_run
 from ansible_collections.audioprothese.platform.plugins.plugin_utils.templates import plain, render_templates
@@ -37,7 +38,7 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "msg": str(exc)}
         with self._handed_over(args, documents), relay(Display()) as progress:
             args |= {"_progress": progress, "_run": describe_run()}
-            result.update(self._execute_module(MODULE, module_args=args, task_vars=task_vars))
+            result.update(run_module(self, MODULE, args, task_vars or {}))
         return result
 
     def _documents(self, args: dict[str, t.Any], task_vars: dict[str, t.Any]) -> list[t.Any]:
@@ -75,7 +76,7 @@ class ActionModule(ActionBase):
     def _handed_over(self, args: dict[str, t.Any], documents: list[t.Any]) -> Iterator[None]:
         """Documents and resources in a file of this user: arguments end up in logs and in C(-vvv)."""
         given = {"documents": documents, "resources": plain(args.pop("resources", None) or {})}
-        if not getattr(self._connection, "_remote_is_local", False) or self._play_context.become:
+        if not is_local(self):
             args |= given
             yield
             return

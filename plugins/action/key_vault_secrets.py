@@ -2,31 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tell the module which run it belongs to, so that it can hold the environment's lease, and show its progress."""
+"""The module's face on the controller."""
 
 from __future__ import annotations
 
-import typing as t
-
-from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
-from ansible_collections.audioprothese.platform.plugins.plugin_utils.progress import relay
-from ansible_collections.audioprothese.platform.plugins.plugin_utils.run import describe_run
-
-MODULE = "audioprothese.platform.key_vault_secrets"
+from ansible_collections.audioprothese.platform.plugins.plugin_utils.relayed import RelayedModule
 
 
-class ActionModule(ActionBase):
+class ActionModule(RelayedModule):
     """See the module of the same name."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Run the module on the controller's behalf."""
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
-        with relay(Display()) as progress:
-            arguments = {**self._task.args, "_progress": progress, "_run": describe_run()}
-            result.update(self._execute_module(MODULE, module_args=arguments, task_vars=task_vars))
-        return result
+    MODULE = "audioprothese.platform.key_vault_secrets"

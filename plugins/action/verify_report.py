@@ -13,10 +13,11 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.findings import Finding, sort_findings
 from ansible_collections.audioprothese.platform.plugins.module_utils.verify.azure import judge_azure
+from ansible_collections.audioprothese.platform.plugins.module_utils.verify.refusal import judge_refusals
 from ansible_collections.audioprothese.platform.plugins.module_utils.verify.rollout import judge_rollouts
 
 _BAD: t.Final = ("drift", "missing", "unexpected", "error")
-_LISTS: t.Final = ("azure", "answers", "rollouts", "objects", "pages")
+_LISTS: t.Final = ("azure", "answers", "rollouts", "objects", "refusals", "strangers", "pages")
 
 display = Display()
 
@@ -34,6 +35,7 @@ class ActionModule(ActionBase):
         _result, options = self.validate_argument_spec(
             argument_spec={
                 **{name: {"type": "list", "elements": "dict", "default": []} for name in _LISTS},
+                "untried": {"type": "str", "default": ""},
                 "skipped": {"type": "dict", "default": {}},
             }
         )
@@ -61,37 +63,20 @@ def _findings(options: dict[str, t.Any]) -> list[Finding]:
     if "azure" not in options["skipped"]:
         findings += judge_azure(options["azure"], _answers(options["answers"]))
     if "kubernetes" not in options["skipped"]:
-        objects = [obj for answer in options["objects"] for obj in answer.get("resources") or []]
-        findings += judge_rollouts(options["rollouts"], objects)
-    return findings + [_page(page) for page in options["pages"]]
+        findings += judge_rollouts(options["rollouts"], options["objects"])
+    findings += judge_refusals(options["refusals"], options["strangers"], untried=options["untried"])
+    return findings + [Finding(**page) for page in options["pages"]]
 
 
 def _answers(results: list[dict[str, t.Any]]) -> dict[str, dict[str, t.Any]]:
     answers: dict[str, dict[str, t.Any]] = {}
     for result in results:
-        item = result["item"]
-        if "response" in result:
-            rows = [row for row in result["response"] if row]
-            answers[item["id"].lower()] = {"status": 200 if rows else 404, "body": rows[0] if rows else None}
+        if "item" in result:  # azure_rm_resource_info
+            rows = [row for row in result.get("response") or [] if row]
+            answers[result["item"]["id"].lower()] = {"status": 200 if rows else 404, "body": rows[0] if rows else None}
         else:
-            answers[item["id"].lower()] = {"status": int(result.get("status") or 0), "body": result.get("json")}
+            answers[result["id"].lower()] = result
     return answers
-
-
-def _page(answer: dict[str, t.Any]) -> Finding:
-    page, live = answer["item"], int(answer.get("status") or -1)
-    wanted = int(page.get("status") or 200)
-    message = f"answered {live}" if live > 0 else f"no answer: {answer.get('msg', 'nobody asked')}"
-    return Finding(
-        source="http",
-        resource=page["url"],
-        type="",
-        path="status",
-        desired=wanted,
-        live=live,
-        verdict="equal" if live == wanted else "error",
-        message=message,
-    )
 
 
 def _show(finding: Finding) -> None:

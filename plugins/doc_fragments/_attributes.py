@@ -41,3 +41,13 @@ attributes:
     support: full
     membership: [audioprothese.platform.kubernetes]
 """
+
+    ACTIONGROUPS = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/audioprothese.platform.kubernetes) and C(group/audioprothese.platform.azure) in
+      C(module_defaults) to set options for these modules.
+    support: full
+    membership: [audioprothese.platform.azure, audioprothese.platform.kubernetes]
+"""

@@ -21,6 +21,8 @@ description:
   - A PUT replaces a resource. So the desired body is laid over the one read just before, and nothing that somebody else
     set is lost.
 extends_documentation_fragment:
+  - audioprothese.platform.converge.lease
+  - audioprothese.platform.converge.redaction
   - audioprothese.platform.azure
   - audioprothese.platform._attributes
   - audioprothese.platform._attributes.actiongroup_azure
@@ -67,42 +69,11 @@ options:
     description: Seconds that one operation may take, waiting for an earlier one included.
     type: int
     default: 3600
-  lease:
-    description: Allow one run at a time in an environment. Taken before the first write and held until the run ends.
-    type: dict
-    suboptions:
-      environment:
-        description: Name of the environment.
-        type: str
-        required: true
-      container_id:
-        description: ARM id of the blob container whose lease is seen by all machines. Without it only this one is.
-        type: str
-      timeout:
-        description: Seconds to wait for another run to end.
-        type: int
-        default: 0
-      break:
-        description: End the lease of another run. Only when it is known to be dead.
-        type: bool
-        default: false
-  redaction_secret:
-    description:
-      - Secret of a vault with the key that fingerprints of secrets are made with, so that they are the same in each
-        run. As long as the vault does not exist, they are of one run only.
-    type: dict
-    suboptions:
-      vault_id:
-        description: ARM id of the vault.
-        type: str
-        required: true
-      name:
-        description: Name of the secret.
-        type: str
-        required: true
 notes:
   - Progress of long operations is printed while the task runs, from C(-v) on each request with its duration too.
   - Deletion of a resource group, and a lock, are documents like any other.
+  - What Azure makes once and never changes here (the keys of a vault) is compared all the same. A difference is drift
+    without an action, and its message names the means that changes it; where nothing can, it is an error.
 seealso:
   - module: audioprothese.platform.k8s_applyset
   - plugin: audioprothese.platform.ref
@@ -243,24 +214,23 @@ requests:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.audioprothese.platform.plugins.module_utils.arm.args import AUTH_OPTIONS, auth_argument_spec
+from ansible_collections.audioprothese.platform.plugins.module_utils.arm.args import auth_argument_spec, auth_options
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.client import connect
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.runner import Options, run
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import PlatformError
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.lease import LeaseOptions, Run, hold
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.lease import (
+    lease_argument_spec,
+    open_lease,
+)
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import Progress
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import redaction_argument_spec
 
 
 def argument_spec() -> dict[str, dict[str, t.Any]]:
-    lease = {
-        "environment": {"type": "str", "required": True},
-        "container_id": {"type": "str"},
-        "timeout": {"type": "int", "default": 0},
-        "break": {"type": "bool", "default": False},
-    }
-    redaction = {"vault_id": {"type": "str", "required": True}, "name": {"type": "str", "required": True}}
     return {
         **auth_argument_spec(),
+        **lease_argument_spec(),
+        **redaction_argument_spec(),
         "documents": {"type": "list", "elements": "dict", "default": []},
         "templates": {"type": "list", "elements": "str", "default": []},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -268,12 +238,9 @@ def argument_spec() -> dict[str, dict[str, t.Any]]:
         "expect_plan": {"type": "str"},
         "parallel": {"type": "int", "default": 16},
         "timeout": {"type": "int", "default": 3600},
-        "lease": {"type": "dict", "options": lease},
-        "redaction_secret": {"type": "dict", "no_log": False, "options": redaction},
         "_origins": {"type": "list", "elements": "str", "default": []},
         "_progress": {"type": "str"},
         "_verbosity": {"type": "int", "default": 0},
-        "_run": {"type": "dict"},
     }
 
 
@@ -281,7 +248,7 @@ def main() -> t.NoReturn:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     params = module.params
     progress = Progress(params["_progress"])
-    connection = {name: params[name] for name in AUTH_OPTIONS}
+    connection = auth_options(params)
     options = Options(
         documents=params["documents"],
         origins=params["_origins"],
@@ -294,14 +261,6 @@ def main() -> t.NoReturn:
         redaction_secret=params["redaction_secret"],
     )
 
-    def lease() -> t.Callable[[], None]:
-        if not params["lease"] or not params["_run"]:
-            return lambda: None
-        held = hold(
-            LeaseOptions.from_option(params["lease"]), Run(**params["_run"]), say=progress.say, connection=connection
-        )
-        return held.check
-
     try:
         report = run(
             options,
@@ -309,7 +268,7 @@ def main() -> t.NoReturn:
                 connection, progress=progress, verbosity=params["_verbosity"], connections=options.parallel
             ),
             progress=progress,
-            lease=lease,
+            lease=lambda: open_lease(params, say=progress.say, connection=connection),
         )
     except PlatformError as exc:
         module.fail_json(msg=str(exc))

@@ -14,6 +14,8 @@ description:
   - Makes a cluster hold exactly the objects of a set, of any kind, and removes members that are no longer declared.
   - Every object is compared with what the API server itself would make of it (server-side apply as a dry run), so that
     check mode reports what a real run would change, path by path, and a real run writes only what differs.
+  - Disks of a StatefulSet grow when its C(volumeClaimTemplates) ask for more. The claims are enlarged and the
+    StatefulSet is made anew around its pods, which keep running. A smaller size is refused.
   - Membership is written on the cluster as an ApplySet (KEP-3659), which other tools understand.
 options:
   applyset:
@@ -113,6 +115,14 @@ options:
     type: list
     elements: str
     default: []
+  allow_upgrade:
+    description:
+      - Patterns, as in O(allow_delete), of objects whose data may be rewritten by another version of their program.
+      - The annotation C(platform.audioprothese/data-series) of an object says of which versions its data is. A value
+        that differs from the live one is refused otherwise, for only a restore leads back. Prove a backup first.
+    type: list
+    elements: str
+    default: []
   force_conflicts:
     description:
       - Take over fields that other field managers hold with other values.
@@ -158,48 +168,13 @@ options:
   expect_plan:
     description: Digest of the approved plan (RV(plan_digest)). A real run refuses to do anything else.
     type: str
-  lease:
-    description: The environment's lease, taken before the first write.
-    type: dict
-    suboptions:
-      environment:
-        description: Name of the environment. Runs of the same name exclude each other.
-        type: str
-        required: true
-      container_id:
-        description: ARM id of the blob container whose lease protects the environment across machines.
-        type: str
-      timeout:
-        description: Seconds to wait for another run to end.
-        type: int
-        default: 0
-      break:
-        description: End the other holder's lease.
-        type: bool
-        default: false
-  redaction_secret:
-    description:
-      - Secret whose value is the key of the fingerprints that stand for secrets in results and digests.
-      - Without it a key of this run is used, and the plan's digest covers secrets as present, not by value.
-    type: dict
-    suboptions:
-      vault_id:
-        description: ARM id of the vault.
-        type: str
-        required: true
-      name:
-        description: Name of the secret.
-        type: str
-        required: true
 extends_documentation_fragment:
+  - audioprothese.platform.converge.lease
+  - audioprothese.platform.converge.redaction
   - audioprothese.platform.kubernetes
   - audioprothese.platform.azure
+  - audioprothese.platform._attributes.actiongroups
 attributes:
-  action_group:
-    description: Use C(group/audioprothese.platform.kubernetes) and C(group/audioprothese.platform.azure) in
-      C(module_defaults) to set options for these modules.
-    support: full
-    membership: [audioprothese.platform.azure, audioprothese.platform.kubernetes]
   check_mode:
     support: full
     description: The API server judges every object in a dry run. What it cannot judge yet, because a namespace, a kind
@@ -307,37 +282,25 @@ requests:
 
 import json
 import pathlib
-import traceback
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.audioprothese.platform.plugins.module_utils.arm.args import auth_argument_spec as azure_options
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import PlatformError
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.lease import LeaseOptions, Run, hold
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.audioprothese.platform.plugins.module_utils.arm.args import auth_argument_spec, auth_options
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.face import exit_with
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.lease import open_lease
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import Progress
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import Redactor
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube import connection
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.client import KubeClient
-from ansible_collections.audioprothese.platform.plugins.module_utils.kube.errors import OutcomeError
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.lookup import Azure, Lookup
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.options import argument_spec
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.runner import Options, Runner
 
 
 def main() -> t.NoReturn:
-    spec = {**argument_spec(), **connection.auth_argument_spec(), **azure_options()}
+    spec = {**argument_spec(), **connection.auth_argument_spec(), **auth_argument_spec()}
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     module.no_log_values.update(connection.secrets_of(module.params["kubeconfig"]))
-    try:
-        result = _converge(module)
-    except OutcomeError as exc:
-        module.fail_json(msg=str(exc), **exc.outcome)
-    except PlatformError as exc:
-        module.fail_json(msg=str(exc))
-    except ImportError as exc:
-        library = missing_required_lib(str(exc.name or "kubernetes and openshift"))
-        module.fail_json(msg=library, exception=traceback.format_exc())
-    module.exit_json(**result)
+    exit_with(module, lambda: _converge(module), libraries="kubernetes and openshift")
 
 
 def _converge(module: AnsibleModule) -> dict[str, t.Any]:
@@ -353,6 +316,7 @@ def _converge(module: AnsibleModule) -> dict[str, t.Any]:
             check=module.check_mode,
             prune=params["prune"],
             allow_delete=tuple(params["allow_delete"]),
+            allow_upgrade=tuple(params["allow_upgrade"]),
             take_over=tuple(params["take_over"]),
             force_conflicts=params["force_conflicts"],
             expect_plan=params["expect_plan"] or "",
@@ -362,8 +326,8 @@ def _converge(module: AnsibleModule) -> dict[str, t.Any]:
         ),
         connect=lambda: _cluster(params, azure, progress, module._verbosity),
         lookup=lookup,
-        hold=lambda: _lease(params, progress),
-        redactor=_redactor(params, lookup),
+        hold=lambda: open_lease(params, say=progress.say, connection=auth_options(params)),
+        redactor=lookup.redactor(params["redaction_secret"]),
         progress=progress,
         other_requests=azure.requests,
     )
@@ -396,20 +360,6 @@ def _cluster(params: dict[str, t.Any], azure: Azure, progress: Progress, verbosi
             return None
         settings, hint = found, connection.private_hint(found.host)
     return KubeClient(settings, threads=params["parallel"], hint=hint, progress=progress, verbosity=verbosity)
-
-
-def _redactor(params: dict[str, t.Any], lookup: Lookup) -> Redactor:
-    where = params["redaction_secret"]
-    key = lookup.secret(where["vault_id"], where["name"]) if where else None
-    return Redactor(key.encode() if key else None)
-
-
-def _lease(params: dict[str, t.Any], progress: Progress) -> t.Callable[[], None]:
-    if not params["lease"] or not params["_run"]:
-        return lambda: None
-    options = {name: params[name] for name in azure_options()}
-    lease = hold(LeaseOptions.from_option(params["lease"]), Run(**params["_run"]), say=progress.say, connection=options)
-    return lease.check
 
 
 if __name__ == "__main__":

@@ -87,26 +87,8 @@ options:
   expect_plan:
     description: Digest of the approved plan (RV(plan_digest)). A real run refuses to do anything else.
     type: str
-  lease:
-    description: The environment's lease, taken before the first write.
-    type: dict
-    suboptions:
-      environment:
-        description: Name of the environment. Runs of the same name exclude each other.
-        type: str
-        required: true
-      container_id:
-        description: ARM id of the blob container whose lease protects the environment across machines.
-        type: str
-      timeout:
-        description: Seconds to wait for another run to end.
-        type: int
-        default: 0
-      break:
-        description: End the other holder's lease.
-        type: bool
-        default: false
 extends_documentation_fragment:
+  - audioprothese.platform.converge.lease
   - audioprothese.platform.azure
 attributes:
   check_mode:
@@ -200,19 +182,18 @@ requests:
   sample: {GET: 4, PUT: 1, TOKEN: 2, retries: 0, throttled: 0}
 """
 
-import traceback
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.audioprothese.platform.plugins.module_utils.arm.args import auth_argument_spec
+from ansible_collections.audioprothese.platform.plugins.module_utils.arm.args import auth_argument_spec, auth_options
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.client import connect
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import PlatformError
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.lease import LeaseOptions, Run, hold
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.face import exit_with
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.lease import open_lease
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import Progress
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.certificates import CRYPTOGRAPHY_IMPORT_ERROR
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.client import VaultClient
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.options import argument_spec
-from ansible_collections.audioprothese.platform.plugins.module_utils.vault.runner import ApplyFailed, Options, Runner
+from ansible_collections.audioprothese.platform.plugins.module_utils.vault.runner import Options, Runner
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.wanted import expand
 
 
@@ -220,16 +201,7 @@ def main() -> t.NoReturn:
     module = AnsibleModule(argument_spec={**argument_spec(), **auth_argument_spec()}, supports_check_mode=True)
     if CRYPTOGRAPHY_IMPORT_ERROR:
         module.fail_json(msg=missing_required_lib("cryptography"), exception=CRYPTOGRAPHY_IMPORT_ERROR)
-    try:
-        result = _converge(module)
-    except ApplyFailed as exc:
-        module.fail_json(msg=str(exc), **exc.outcome)
-    except PlatformError as exc:
-        module.fail_json(msg=str(exc))
-    except ImportError as exc:
-        library = missing_required_lib(str(exc.name or "azure-identity, azure-mgmt-core"))
-        module.fail_json(msg=library, exception=traceback.format_exc())
-    module.exit_json(**result)
+    exit_with(module, lambda: _converge(module), libraries="azure-identity, azure-mgmt-core")
 
 
 def _converge(module: AnsibleModule) -> dict[str, t.Any]:
@@ -246,22 +218,12 @@ def _converge(module: AnsibleModule) -> dict[str, t.Any]:
             renew_before_days=params["renew_before_days"],
             access_timeout=params["access_timeout"],
         ),
-        hold=lambda: _lease(params, progress),
+        hold=lambda: open_lease(params, say=progress.say, connection=auth_options(params)),
         learn=module.no_log_values.add,
         requests=azure.requests,
         progress=progress,
     )
     return runner.run(wanted)
-
-
-def _lease(params: dict[str, t.Any], progress: Progress) -> t.Callable[[], None]:
-    if not params["lease"] or not params["_run"]:
-        return lambda: None
-    connection = {name: params[name] for name in auth_argument_spec()}
-    lease = hold(
-        LeaseOptions.from_option(params["lease"]), Run(**params["_run"]), say=progress.say, connection=connection
-    )
-    return lease.check
 
 
 if __name__ == "__main__":

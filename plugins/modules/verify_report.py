@@ -25,7 +25,8 @@ options:
     elements: dict
     default: []
   answers:
-    description: Results of C(uri) or C(azure_rm_resource_info), each with the id as its C(item).
+    description: Those of M(audioprothese.platform.verify_azure), or results of a loop of C(azure_rm_resource_info) over
+      what O(azure) holds.
     type: list
     elements: dict
     default: []
@@ -35,12 +36,26 @@ options:
     elements: dict
     default: []
   objects:
-    description: Results of C(kubernetes.core.k8s_info).
+    description: Live objects of the cluster, for example from the lookup C(kubernetes.core.k8s).
     type: list
     elements: dict
     default: []
+  refusals:
+    description: Connections that must be refused, C(name), C(host) and C(port); a container of that name tried each.
+    type: list
+    elements: dict
+    default: []
+  strangers:
+    description: The pod that tried them, as it was read back.
+    type: list
+    elements: dict
+    default: []
+  untried:
+    description: Why nobody tried them, which makes them C(not_verifiable); empty when somebody did.
+    type: str
+    default: ""
   pages:
-    description: Results of C(uri), each with the page as its C(item), C(url) and the C(status) that it must have.
+    description: Findings of M(audioprothese.platform.verify_pages).
     type: list
     elements: dict
     default: []
@@ -67,7 +82,7 @@ EXAMPLES = r"""
       - kind: StatefulSet
         namespace: mariadb
         name: mariadb
-    objects: "{{ read.results }}"
+    objects: "{{ query('kubernetes.core.k8s', kind='StatefulSet', api_version='apps/v1') }}"
 """
 
 RETURN = r"""
