@@ -55,3 +55,33 @@ capabilities:
 jdbc:mariadb://{{ .host }}:{{ .port }}/{{ .name }}?useMysqlMetadata=true&sslMode=verify-full&serverSslCert=/run/openmrs-ca/ca.crt
 {{- end }}
 {{- end }}
+
+{{/* Java options of the backend; several pods share caches by Infinispan, which reads system properties. */}}
+{{- define "openmrs.javaServerOptions" -}}
+{{ .Values.backend.javaServerOptions }}
+{{- if gt (int .Values.backend.replicas) 1 }} -DjvmRoute=$(POD_NAME) -Dcache.type=cluster -Dcache.stack=kubernetes -Djgroups.dns.query={{ include "openmrs.address" (list . "backend-headless") | trimSuffix "." }}
+{{- end }}
+{{- end }}
+
+{{/* Refuses several backend pods without what makes them one application (OpenMRS core 2.8, "Infinispan Clustering"). */}}
+{{- define "openmrs.checkReplicas" -}}
+{{- $backend := .Values.backend -}}
+{{- if gt (int $backend.replicas) 1 -}}
+{{- $missing := list -}}
+{{- if not (semverCompare ">=2.8.0-0" $backend.coreVersion) -}}
+{{- $missing = append $missing (printf "coreVersion 2.8 or newer, not %s" $backend.coreVersion) -}}
+{{- end -}}
+{{- if ne (dig "OMRS_SEARCH" "" $backend.environment) "elasticsearch" -}}
+{{- $missing = append $missing "environment.OMRS_SEARCH: elasticsearch" -}}
+{{- end -}}
+{{- if not (dig "OMRS_SEARCH_ES_URIS" "" $backend.environment) -}}
+{{- $missing = append $missing "environment.OMRS_SEARCH_ES_URIS" -}}
+{{- end -}}
+{{- if ne (dig "OMRS_EXTRA_STORAGE_TYPE" "" $backend.environment) "s3" -}}
+{{- $missing = append $missing "environment.OMRS_EXTRA_STORAGE_TYPE: s3" -}}
+{{- end -}}
+{{- with $missing -}}
+{{- fail (printf "backend.replicas is %d: more than one loses sessions, searches and files without %s; set them or backend.replicas: 1" (int $backend.replicas) (join ", " .)) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
