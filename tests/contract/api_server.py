@@ -22,6 +22,7 @@ from tests.contract.conftest import built
 __all__ = ["Answer", "ApiServer", "api_server"]
 
 START_TIMEOUT = 60
+CILIUM = Path(__file__).parents[1] / "lab" / "cluster" / "cilium.yml"
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,23 @@ class ApiServer:
         resource = self.resources[version][manifest["kind"]]
         namespace = f"/namespaces/{manifest['metadata']['namespace']}" if resource["namespaced"] else ""
         return f"{group}{namespace}/{resource['name']}"
+
+    def define_cilium(self) -> None:
+        """Create the definition of CiliumNetworkPolicy that the lab's clusters have, and wait until it is served."""
+        for manifest in yaml.safe_load(CILIUM.read_text()):
+            assert self.apply(manifest).status in (200, 201)
+        _wait(
+            lambda: (
+                requests.get(
+                    f"{self.address}/apis/cilium.io/v2/ciliumnetworkpolicies",
+                    headers={"Authorization": f"Bearer {self.token}"},
+                    verify=str(self.certificate),
+                    timeout=10,
+                ).status_code
+                == requests.codes.ok
+            ),
+            "CiliumNetworkPolicy",
+        )
 
     def define_gateway_api(self) -> None:
         """Create the definitions of the Gateway API and wait until they are served."""

@@ -34,8 +34,8 @@ LAB_ENVIRONMENT = {
 }
 
 
-def render(inventory: str, folder: Path) -> Documents:
-    """Run the rendering playbook on an inventory."""
+def render(inventory: str, folder: Path, **variables: Any) -> Documents:
+    """Run the rendering playbook on an inventory, with variables that differ."""
     output = folder / f"{inventory}.json"
     (folder / "env.json").write_text(json.dumps(LAB_ENVIRONMENT), encoding="utf-8")
     binaries = Path(sys.executable).parent
@@ -43,7 +43,7 @@ def render(inventory: str, folder: Path) -> Documents:
         [
             binaries / "ansible-playbook",
             *("-i", f"inventories/{inventory}", "tests/contract/render.yml"),
-            *("-e", json.dumps({"render_output": str(output)})),
+            *("-e", json.dumps({**variables, "render_output": str(output)})),
         ],
         cwd=ROOT,
         env={

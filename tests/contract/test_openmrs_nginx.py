@@ -8,6 +8,8 @@ import http.server
 import json
 import os
 import re
+import resource
+import socket
 import subprocess
 import threading
 import time
@@ -36,6 +38,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     backend: Backend
 
     def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.backend.seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
         self.send_response(200)
         self.send_header("Set-Cookie", "JSESSIONID=abc; Path=/openmrs; HttpOnly")
@@ -68,9 +71,9 @@ def localize(configuration: str, folder: Path, *, port: int, **upstreams: int) -
     changed, count = re.subn(r"listen 8080;", f"listen 127.0.0.1:{port};", configuration)
     assert count == 1
     for name, upstream_port in upstreams.items():
-        address = f"server openmrs-{name}.openmrs.svc.cluster.local.:8080;"
+        address = f"server openmrs-{name}.openmrs.svc.cluster.local.:8080"
         assert address in changed
-        changed = changed.replace(address, f"server 127.0.0.1:{upstream_port};")
+        changed = changed.replace(address, f"server 127.0.0.1:{upstream_port}")
     changed = changed.replace("/tmp/", f"{folder}/").replace("/dev/stdout", str(folder / "access.log"))
     changed = changed.replace("/dev/stderr", str(folder / "error.log"))
     changed = changed.replace("/usr/share/nginx/html", str(folder / "html"))
@@ -81,7 +84,9 @@ def localize(configuration: str, folder: Path, *, port: int, **upstreams: int) -
 
 @contextlib.contextmanager
 def nginx(configuration: str, folder: Path, port: int) -> Iterator[None]:
-    """Check the configuration and run it."""
+    """Check the configuration and run it, with as many open files as a container has."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     file = folder / "nginx.conf"
     file.write_text(configuration)
     program, environment = daemon("nginx").program("nginx"), daemon("nginx").environment
@@ -220,6 +225,80 @@ def test_values_reach_the_configuration(tmp_path: Path, free_port: Callable[[], 
         assert "frame-ancestors 'self' https://portal.example" in (answer.getheader("Content-Security-Policy") or "")
         assert answer.getheader("Strict-Transport-Security") == "max-age=60; includeSubDomains"
         assert "samesite=lax" in (answer.getheader("Set-Cookie") or "").lower()
+
+
+SEVERAL = {
+    "backend": {
+        "replicas": 2,
+        "environment": {
+            "OMRS_SEARCH": "elasticsearch",
+            "OMRS_SEARCH_ES_URIS": "http://elasticsearch:9200",
+            "OMRS_EXTRA_STORAGE_TYPE": "s3",
+        },
+    }
+}
+
+
+@contextlib.contextmanager
+def sticky_gateway(
+    folder: Path, free_port: Callable[[], int], break_it: Callable[[str], str] = str
+) -> Iterator[tuple[int, list[Backend]]]:
+    """A gateway in front of two backends; gives its port and them."""
+    port, ports = free_port(), {name: free_port() for name in ("frontend", "backend-0", "backend-1")}
+    configuration = break_it(gateway_configuration(render_openmrs(SEVERAL)))
+    localized = localize(configuration, folder, port=port, **ports)
+    with serving(ports["backend-0"]) as first, serving(ports["backend-1"]) as second, nginx(localized, folder, port):
+        yield port, [first, second]
+
+
+def test_a_session_stays_at_the_pod_it_began_with(
+    tmp_path: Path, free_port: Callable[[], int], break_it: Callable[[str], str] = str
+) -> None:
+    with sticky_gateway(tmp_path, free_port, break_it) as (port, backends):
+        for own, backend in enumerate(backends):
+            for _ in range(8):
+                cookie = f"JSESSIONID=0A1B.openmrs-backend-{own}"
+                assert ask(port, "/openmrs/ws/rest/v1/session", Cookie=cookie).status == 200
+            assert len(backend.seen) == 8, [len(backend.seen) for backend in backends]
+        for _ in range(8):
+            ask(port, "/openmrs/ws/rest/v1/session")
+        assert all(len(backend.seen) > 8 for backend in backends), "without a session both share the work"
+
+
+def test_the_session_of_a_pod_that_is_gone_is_answered_by_another(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    port, ports = free_port(), {name: free_port() for name in ("frontend", "backend-0", "backend-1")}
+    localized = localize(gateway_configuration(render_openmrs(SEVERAL)), tmp_path, port=port, **ports)
+    with serving(ports["backend-1"]) as left, nginx(localized, tmp_path, port):
+        answer = ask(port, "/openmrs/ws/rest/v1/session", Cookie="JSESSIONID=0A1B.openmrs-backend-0")
+        assert (answer.status, len(left.seen)) == (200, 1)
+
+
+@pytest.mark.sabotage
+def test_sessions_that_wander_are_noticed(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    with pytest.raises(AssertionError):
+        test_a_session_stays_at_the_pod_it_began_with(
+            tmp_path, free_port, lambda text: text.replace("proxy_pass http://$backend;", "proxy_pass http://backend;")
+        )
+
+
+def test_uploads_have_a_limit_and_other_paths_a_smaller_one(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    configuration = gateway_configuration(render_openmrs({"gateway": {"maxBodySize": "3m", "readTimeout": 42}}))
+    assert "proxy_read_timeout 42s;" in configuration
+    with gateway(configuration, tmp_path, free_port) as found:
+        sizes = {"/openmrs/ws/rest/v1/attachment": (2, 4), "/openmrs/spa/home": (0, 2)}
+        for path, (accepted, refused) in sizes.items():
+            assert send(found.port, path, accepted * 2**20) != 413
+            assert send(found.port, path, refused * 2**20) == 413
+
+
+def send(port: int, path: str, size: int) -> int:
+    """Announce a body of that size and return the status, without sending a refused one."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        head = f"GET {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n"
+        connection.sendall(head.encode())
+        with contextlib.suppress(OSError):
+            connection.sendall(b"x" * size)
+        return int(connection.recv(64).split()[1])
 
 
 def test_the_frontend_serves_pages_and_files(chart: Manifests, tmp_path: Path, free_port: Callable[[], int]) -> None:

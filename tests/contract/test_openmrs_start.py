@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ sh -c 'echo started'
 """
 
 
-def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run(script: str, folder: Path, *, answer: bool = True) -> subprocess.CompletedProcess[str]:
     secrets = folder / "secrets"
     secrets.mkdir(exist_ok=True)
     (secrets / "database-password").write_text(DATABASE_PASSWORD)
@@ -38,17 +39,37 @@ def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     image.write_text(IMAGE_SCRIPT)
     image.chmod(0o755)
     start = folder / "start.sh"
-    for path in ("/run/secrets/openmrs", "/openmrs/startup.sh"):
+    exchange = folder / "exchange"
+    exchange.mkdir()
+    places = {"/run/secrets/openmrs": secrets, "/openmrs/startup.sh": image, "/run/lock-doctor": exchange}
+    for path, here in places.items():
         assert path in script
-    start.write_text(script.replace("/run/secrets/openmrs", str(secrets)).replace("/openmrs/startup.sh", str(image)))
-    return subprocess.run(
+        script = script.replace(path, str(here))
+    start.write_text(script)
+    process = subprocess.Popen(
         ["/bin/bash", start],
         env={"PATH": "/usr/bin:/bin", "STATE": str(folder)},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=30,
     )
+    try:
+        if answer:
+            answer_question(exchange, process)
+        output, complaints = process.communicate(timeout=8 if not answer else 30)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, output, complaints)
+
+
+def answer_question(exchange: Path, process: subprocess.Popen[str]) -> None:
+    """Answer as the lock doctor does."""
+    deadline = time.monotonic() + 20
+    while process.poll() is None and not (exchange / "question").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    if process.poll() is None:
+        (exchange / "answer").write_text((exchange / "question").read_text())
 
 
 @pytest.fixture
@@ -64,7 +85,9 @@ def test_the_passwords_reach_openmrs_and_not_the_log(script: str, tmp_path: Path
     assert written.count(f"connection.password={DATABASE_PASSWORD}") == 2
     assert f"admin_user_password={ADMIN_PASSWORD}" in written
     assert "Canary" not in done.stdout + done.stderr
-    assert [line for line in done.stdout.splitlines() if "not shown" not in line] == ["plain", "shown", "started"]
+    own = ("not shown", "lock doctor")
+    shown = [line for line in done.stdout.splitlines() if not any(words in line for words in own)]
+    assert shown == ["plain", "shown", "started"]
 
 
 @pytest.mark.sabotage
@@ -77,4 +100,13 @@ def test_a_missing_password_stops_the_start(script: str, tmp_path: Path) -> None
     broken = script.replace("/run/secrets/openmrs/admin-password", "/run/secrets/openmrs/missing")
     done = run(broken, tmp_path)
     assert done.returncode != 0
+    assert not (tmp_path / "openmrs-server.properties").exists()
+
+
+def test_nothing_starts_before_the_lock_doctor_has_answered_this_question(script: str, tmp_path: Path) -> None:
+    # An answer to an earlier start's question is none.
+    stale = script.replace("until [", "echo earlier > /run/lock-doctor/answer\nuntil [")
+    assert stale != script
+    with pytest.raises(subprocess.TimeoutExpired):
+        run(stale, tmp_path, answer=False)
     assert not (tmp_path / "openmrs-server.properties").exists()

@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+# As `make pin-images` leaves the table of images.
+IMAGES = yaml.safe_load((ROOT / "roles/platform/files/images.yml").read_text())
+PINNED = {"platform_image_overrides": {name: {"digest": "sha256:" + "0" * 64} for name in IMAGES}}
 PLAYBOOKS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
 
 
@@ -41,8 +45,9 @@ def play(playbook: str, *arguments: str, extra: dict[str, Any] | None = None) ->
     )
 
 
-def preflight(extra: dict[str, Any]) -> str:
+def preflight(extra: dict[str, Any], *, pinned: bool = True) -> str:
     """What the static part says to these variables; empty when it passes."""
+    extra = {**(PINNED if pinned else {}), **extra}
     done = play("preflight", "--tags", "preflight_static", extra=extra)
     assert "Traceback" not in done.stdout + done.stderr
     return "" if done.returncode == 0 else " ".join(done.stdout.split())
@@ -58,8 +63,20 @@ def test_it_passes_preflight_without_a_network() -> None:
     assert preflight({}) == ""
 
 
+def test_an_image_without_a_digest_is_refused() -> None:
+    images = {name: {"digest": ""} for name in IMAGES}
+    message = preflight({"platform_image_overrides": images}, pinned=False)
+    assert "platform_images: the value holds an image without a digest" in message
+    assert "make pin-images" in message
+
+
+def test_a_flow_without_a_target_is_refused() -> None:
+    message = preflight({"namespaces_flows": [{"from": "openmrs-backend", "ports": [443]}]})
+    assert "namespaces_flows: the value holds a flow with neither or both of to and fqdn" in message
+
+
 def test_its_example_ids_reach_no_service() -> None:
-    done = play("site")
+    done = play("site", extra=PINNED)
     assert done.returncode != 0
     assert "ids of this inventory are examples" in " ".join(done.stdout.split())
     assert "Check identity, quota and network path" not in done.stdout

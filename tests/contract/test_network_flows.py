@@ -1,0 +1,175 @@
+"""The policies of the role namespaces, enforced: what its table of flows declares passes, all else is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.contract.conftest import ROOT, Manifests
+from tests.contract.rendered import render
+from tests.lab.tests.enforcer import PolicyLab, policy_lab
+from tests.lab.tests.pod_network import NODE, OUTSIDE, eventually, obstacle
+
+pytestmark = pytest.mark.skipif(bool(obstacle()), reason=f"pods in network namespaces: {obstacle()}")
+
+Flow = tuple[str, str, int]
+DEFAULTS = yaml.safe_load((ROOT / "roles" / "namespaces" / "defaults" / "main.yml").read_text())
+# Workloads of the kinds that come later: one that talks to Azure, one that talks to the API server.
+LATER = {
+    "backup": {"namespace": "mariadb", "labels": {"app.kubernetes.io/name": "backup"}},
+    "operator": {"namespace": "mariadb", "labels": {"app.kubernetes.io/name": "operator"}},
+}
+WORKLOADS: dict[str, dict[str, Any]] = {**DEFAULTS["namespaces_workloads"], **LATER}
+FLOWS: list[dict[str, Any]] = [
+    *DEFAULTS["namespaces_flows"],
+    {"from": "backup", "to": "mariadb", "ports": [3306]},
+    {"from": "backup", "fqdn": ["login.microsoftonline.com", "account.blob.core.windows.net"], "ports": [443]},
+    {"from": "operator", "to": "kube-apiserver", "ports": [443]},
+]
+# What each pod listens on: whatever the table names, and what it does not.
+PORTS = (22, 80, 443, 3306, 8080, 15012, 15021)
+KINDS = ("NetworkPolicy", "CiliumNetworkPolicy")
+
+
+def expected() -> set[Flow]:
+    """The table of flows, for the pods below."""
+    found = set()
+    for flow in FLOWS:
+        sources = ["outside", "stranger", "istiod"] if flow["from"] == "internet" else pods_of(flow["from"])
+        targets = ["outside"] if "fqdn" in flow else pods_of(flow["to"])
+        found |= {
+            (source, target, port)
+            for source in sources
+            for target in targets
+            for port in flow["ports"]
+            if source != target
+        }
+    free = ("outside", "stranger", "istiod")
+    return found | {(a, b, port) for a in free for b in free if a != b for port in PORTS}
+
+
+def pods_of(workload: str) -> list[str]:
+    """The pods of a workload: the database has two."""
+    if workload == "kube-apiserver":
+        return []
+    return [workload, "mariadb-1"] if workload == "mariadb" else [workload]
+
+
+@pytest.fixture(scope="module")
+def policies(tmp_path_factory: pytest.TempPathFactory) -> Manifests:
+    """All policies, as the role writes them."""
+    variables = {"namespaces_workloads": WORKLOADS, "namespaces_flows": FLOWS}
+    documents = render("lab", tmp_path_factory.mktemp("rendered"), **variables)
+    return [manifest for manifest in documents["kubernetes"] if manifest["kind"] in KINDS]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, policies: Manifests) -> Iterator[PolicyLab]:
+    """A pod for each workload, two for the database, one that no policy knows, and a stranger outside."""
+    with policy_lab(tmp_path_factory.mktemp("flows")) as running:
+        running.server.define_cilium()
+        running.network.add("outside", OUTSIDE, *PORTS)
+        for namespace in {workload["namespace"] for workload in WORKLOADS.values()} | {"kube-system", "default"}:
+            running.namespace(namespace)
+        names = {**{name: name for name in WORKLOADS}, "mariadb-1": "mariadb"}
+        for number, (name, workload) in enumerate(names.items(), 10):
+            about = WORKLOADS[workload]
+            host = running.pod(about["namespace"], name, f"10.244.0.{number}", *PORTS, labels=about.get("labels"))
+            running.network.rename(host, name)
+        stranger = running.pod("default", "stranger", "10.244.0.100", *PORTS)
+        running.network.rename(stranger, "stranger")
+        dns = running.pod("kube-system", "dns", "10.244.0.101", 53, labels={"k8s-app": "kube-dns"})
+        running.network.rename(dns, "dns")
+        running.apply(*name_server(dns.address), *policies)
+        running.start()
+        eventually(lambda: running.network.hosts["backup"].reaches(OUTSIDE, 443), "open")
+        yield running
+
+
+def name_server(address: str) -> Manifests:
+    """The Service of the cluster's names, with its pod."""
+    about = {"name": "kube-dns", "namespace": "kube-system"}
+    ports = [{"name": "dns", "port": 53, "protocol": "UDP"}]
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {**about, "labels": {"k8s-app": "kube-dns"}},
+            "spec": {"ports": ports, "selector": {"k8s-app": "kube-dns"}},
+        },
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {**about, "labels": {"kubernetes.io/service-name": "kube-dns"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [address], "targetRef": {"kind": "Pod", "name": "dns"}}],
+            "ports": ports,
+        },
+    ]
+
+
+def flows(lab: PolicyLab) -> set[Flow]:
+    return {flow for flow in lab.network.reachable(PORTS) if "dns" not in flow}
+
+
+def test_exactly_the_declared_flows_pass(lab: PolicyLab) -> None:
+    assert flows(lab) == expected()
+
+
+def test_every_pod_resolves_names(lab: PolicyLab) -> None:
+    server = lab.network.hosts["dns"]
+    answers = {host.name: host.reaches(server, 53, "udp") for host in lab.network.hosts.values() if host is not server}
+    assert set(answers.values()) == {"open"}, answers
+
+
+def test_only_the_operator_reaches_the_api_server(lab: PolicyLab) -> None:
+    port = int(lab.server.address.rpartition(":")[2])
+    reached = {
+        name
+        for name in WORKLOADS
+        if lab.network.hosts[name].reaches(NODE, port) != "cut"  # it listens on loopback: closed, and not cut
+    }
+    assert reached == {"operator", "istiod"}  # the add-on's own pods are nobody's business here
+
+
+@pytest.mark.sabotage
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_policy_is_missed(lab: PolicyLab, policies: Manifests, kind: str) -> None:
+    """Taking any one away changes what passes, but for those that another one covers."""
+    covered = {"default-deny", "allow-dns"}  # each pod here has a policy of its own; names are a test of their own
+    for policy in policies:
+        # What only leaves the cluster has all of it from its CiliumNetworkPolicy, and the default refuses the rest.
+        beyond = {"operator", "mariadb-restore"} if kind == "NetworkPolicy" else {"operator"}
+        if policy["kind"] != kind or policy["metadata"]["name"] in covered | beyond:
+            continue
+        name = policy["metadata"]["name"]
+        lab.delete(policy)
+        try:
+            eventually(lambda: flows(lab) != expected(), True)
+        finally:
+            lab.apply(policy)
+        eventually(lambda: flows(lab), expected())
+        assert name in WORKLOADS
+
+
+@pytest.mark.sabotage
+def test_a_pod_that_no_policy_names_is_cut_off_by_the_default(lab: PolicyLab, policies: Manifests) -> None:
+    nobody = lab.pod("openmrs", "nobody", "10.244.0.120", 8080, labels={"app": "nobody"})
+    stranger = lab.network.hosts["stranger"]
+    try:
+        eventually(lambda: "/nobody {" in lab.nft("list", "table", "ip", "network-policies"), True)
+        assert (nobody.reaches(stranger, 80), stranger.reaches(nobody, 8080)) == ("cut", "cut")
+        (default,) = [
+            policy
+            for policy in policies
+            if (policy["metadata"]["namespace"], policy["metadata"]["name"]) == ("openmrs", "default-deny")
+        ]
+        lab.delete(default)
+        eventually(lambda: stranger.reaches(nobody, 8080), "open")
+        lab.apply(default)
+        eventually(lambda: stranger.reaches(nobody, 8080), "cut")
+    finally:
+        lab.network.hosts.pop("openmrs/nobody")

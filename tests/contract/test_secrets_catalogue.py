@@ -1,0 +1,63 @@
+"""The catalogue of secrets says all there is to say, about every secret that anything uses, and so does its table."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ansible_collections.audioprothese.platform.plugins.module_utils.vault.wanted import expand
+
+from tests.contract.rendered import Documents
+from tests.contract.secrets_table import DOCUMENT, names_of, table, uses, with_table
+
+PROOFS = {"login", "served", "exchanged", "delivered"}
+
+
+def problems(documents: Documents) -> list[str]:
+    """Name what the catalogue lacks."""
+    catalogue = documents["secrets_catalogue"]
+    known = {name for entry in catalogue for name in names_of(entry)}
+    found = [f"{who} uses {name}, which is in no catalogue" for name, who in uses(documents) if name not in known]
+    made = {secret.name for secret in expand(documents["secrets_vault_secrets"])}
+    found += [f"{name} is made, but in no catalogue, or the reverse" for name in sorted(made ^ known)]
+    accounts = {name for name, who in uses(documents) if who.startswith("account ")}
+    for entry in catalogue:
+        rotation: dict[str, Any] = entry.get("rotation") or {}
+        found += [f"{entry['name']} has no {fact}" for fact in ("purpose", "owner", "consumers") if not entry.get(fact)]
+        rotated = rotation.get("proof") in PROOFS and rotation.get("days", 0) > 0
+        if rotated == bool(rotation.get("because")):
+            found.append(f"{entry['name']} must have either days and proof of its rotation or because")
+        if (entry["name"] in accounts) != (rotation.get("proof") == "login"):
+            found.append(f"{entry['name']} must be proven by login, or is the password of no account")
+    return found
+
+
+def test_the_catalogue_is_complete(documents: Documents) -> None:
+    assert problems(documents) == []
+
+
+@pytest.mark.sabotage
+@pytest.mark.parametrize(
+    ("name", "fact"),
+    [
+        ("mariadb-openmrs-password", None),
+        ("mariadb-tls", None),
+        ("redaction-key", "owner"),
+        ("platform-ca", "rotation"),
+    ],
+)
+def test_what_the_catalogue_lacks_is_noticed(rendered: Callable[[str], Documents], name: str, fact: str | None) -> None:
+    documents = copy.deepcopy(rendered("production"))
+    (entry,) = [entry for entry in documents["secrets_catalogue"] if entry["name"] == name]
+    if fact is None:
+        documents["secrets_catalogue"].remove(entry)
+    else:
+        del entry[fact]
+    assert any(name in problem for problem in problems(documents))
+
+
+def test_the_document_shows_the_catalogue(rendered: Callable[[str], Documents]) -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert with_table(text, table(rendered("production"))) == text, "python -m tests.contract.secrets_table writes it"
