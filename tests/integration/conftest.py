@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import enum
+import tempfile
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from tests.integration.support.azure import resource_ids
 from tests.integration.support.lab import Lab, running_lab
 from tests.integration.support.playbook import PlaybookRun, run_playbook
+from tests.integration.support.processes import process_list
 from tests.integration.support.secrets import all_secrets
 
 
@@ -18,17 +22,27 @@ class State(enum.Enum):
 
     UNKNOWN = enum.auto()
     CONVERGED = enum.auto()
+    SPOILT = enum.auto()
+    """Something that cannot change was changed: no run corrects it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Creation:
-    """From nothing: the prediction of a check run, then the run itself, what each wrote, and the secrets made."""
+    """From nothing: the prediction of a check run, then the run itself, what each wrote, and the secrets made.
 
+    `processes` are the command lines that could be seen meanwhile, `fact_cache` what a persistent cache kept, and
+    `audit_log` what the API server noted.
+    """
+
+    empty: list[str]
     check: PlaybookRun
     check_writes: int
     real: PlaybookRun
     real_writes: int
     secrets: dict[str, str]
+    processes: set[str]
+    fact_cache: str
+    audit_log: str
 
 
 class SharedLab:
@@ -50,16 +64,24 @@ class SharedLab:
         """Predict and build everything from an empty lab, once per session."""
         if self._creation is None:
             lab = self.emptied()
+            empty = resource_ids(lab)
             check = run_playbook(lab, "site", "--check", "--diff", "-vvv").ok()
             check_writes = lab.writes()
-            real = run_playbook(lab, "site", "--diff", "-vvv")
+            with tempfile.TemporaryDirectory() as cache, process_list(lab) as processes:
+                caching = {"ANSIBLE_CACHE_PLUGIN": "jsonfile", "ANSIBLE_CACHE_PLUGIN_CONNECTION": cache}
+                real = run_playbook(lab, "site", "--diff", "-vvv", variables=caching)
+                fact_cache = "\n".join(path.read_text() for path in Path(cache).rglob("*") if path.is_file())
             writes = lab.writes()
             self._creation = Creation(
+                empty=empty,
                 check=check,
                 check_writes=check_writes,
                 real=real,
                 real_writes=writes,
                 secrets=all_secrets(lab) if real.returncode == 0 else {},
+                processes=processes,
+                fact_cache=fact_cache,
+                audit_log="\n".join(path.read_text() for path in lab.home.glob("clusters/*/audit/*")),
             )
             if real.returncode == 0:
                 self.state = State.CONVERGED
@@ -69,6 +91,8 @@ class SharedLab:
         """Return the lab as `site.yml` builds it; the test must leave it so (after a failed one it is repaired)."""
         if self.state is not State.CONVERGED and self._creation is None:
             self.created()
+        if self.state is State.SPOILT:
+            self.emptied()
         if self.state is not State.CONVERGED:
             self.lab.fault("clear")
             self.lab.up()
@@ -103,6 +127,20 @@ def converged_lab(shared_lab: SharedLab, request: pytest.FixtureRequest) -> Iter
     report = getattr(request.node, "call_report", None)
     if report is None or report.failed:
         shared_lab.state = State.UNKNOWN
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the tests so that the platform is built as rarely as possible, for that takes longest."""
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    fixtures = getattr(item, "fixturenames", ())
+    if item.get_closest_marker("spoils"):
+        return 3
+    if "shared_lab" not in fixtures:
+        return 0
+    return 1 if "empty_lab" in fixtures else 2
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.integration.conftest import Creation
 from tests.integration.support.azure import resource_ids
 from tests.integration.support.lab import Lab
 from tests.integration.support.playbook import run_playbook
@@ -14,11 +15,9 @@ def test_another_name_deletes_nothing(converged_lab: Lab) -> None:
     assert resource_ids(converged_lab) == before
 
 
-def test_its_name_deletes_all_and_it_can_be_built_anew(empty_lab: Lab) -> None:
-    before = resource_ids(empty_lab)
-    run_playbook(empty_lab, "site").ok()
-    run_playbook(empty_lab, "destroy", extra={"destroy_confirm": "lab"}).ok()
-    assert resource_ids(empty_lab) == before
-    anew = run_playbook(empty_lab, "site").ok()
+def test_its_name_deletes_all_and_it_can_be_built_anew(converged_lab: Lab, creation: Creation) -> None:
+    run_playbook(converged_lab, "destroy", extra={"destroy_confirm": "lab"}).ok()
+    assert resource_ids(converged_lab) == creation.empty
+    anew = run_playbook(converged_lab, "site").ok()
     secrets = anew.convergences["key_vault_secrets"]
     assert secrets["changed"] is False, "the recovered vault holds its secrets"

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import PlatformError
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import OutcomeError, PlatformError
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import Redactor
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube import connection
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.applyset import PART_OF, ApplySet
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.client import KubeClient
-from ansible_collections.audioprothese.platform.plugins.module_utils.kube.errors import ConnectionFailed, OutcomeError
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.errors import ConnectionFailed
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.runner import Options, Runner
 
 from tests.integration.support.control_plane import ControlPlane, control_plane
@@ -147,7 +147,7 @@ def test_a_field_of_a_controller_is_not_taken_unless_forced(engine: Engine) -> N
 
 @pytest.mark.parametrize(
     ("kind", "path"),
-    [("deployment", "spec.selector.matchLabels.app"), ("statefulset", r"spec\.volumeClaimTemplates.*storage")],
+    [("deployment", "spec.selector.matchLabels.app"), ("statefulset", r"spec\.volumeClaimTemplates.*accessModes")],
 )
 def test_what_cannot_change_is_named_before_the_first_write(engine: Engine, kind: str, path: str) -> None:
     def workload(value: str) -> Document:
@@ -156,8 +156,8 @@ def test_what_cannot_change_is_named_before_the_first_write(engine: Engine, kind
             body["spec"]["selector"] = {"matchLabels": {"app": value}}
             body["spec"]["template"]["metadata"] = {"labels": {"app": value}}
             return body
-        size = {"first": "1Gi", "second": "2Gi"}[value]
-        claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}}
+        mode = {"first": "ReadWriteOnce", "second": "ReadWriteMany"}[value]
+        claim = {"accessModes": [mode], "resources": {"requests": {"storage": "1Gi"}}}
         spec = {**body["spec"], "serviceName": "web"}
         spec["volumeClaimTemplates"] = [{"metadata": {"name": "data"}, "spec": claim}]
         return {**body, "kind": "StatefulSet", "spec": spec}
@@ -416,3 +416,120 @@ def test_a_chart_is_part_of_the_set(engine: Engine, tmp_path: Path) -> None:
     (chart / "templates" / "hook.yaml").write_text(hook)
     refused, _text = play(engine.plane, tmp_path, options)
     assert "Pod/hook is a Helm hook (pre-install)" in refused["msg"]
+
+
+def stateful(engine: Engine, size: str, service: str = "db") -> Document:
+    labels = {"app": "db"}
+    container = {"name": "db", "image": "registry.example/db:1"}
+    claim = {
+        "metadata": {"name": "data"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": engine.name,
+            "resources": {"requests": {"storage": size}},
+        },
+    }
+    spec = {
+        "replicas": 1,
+        "serviceName": service,
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+        "volumeClaimTemplates": [claim],
+    }
+    return engine.document("apps/v1", "StatefulSet", "db", spec=spec)
+
+
+def with_disk(engine: Engine, size: str = "1Gi") -> None:
+    """A StatefulSet whose claim is bound to a disk, as a storage driver would have it."""
+    storage = {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": engine.name},
+        "provisioner": "example.com/nobody",
+        "allowVolumeExpansion": True,
+    }
+    disk = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": engine.name},
+        "spec": {
+            "capacity": {"storage": size},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": engine.name,
+            "hostPath": {"path": "/nowhere"},
+            "claimRef": {"namespace": engine.name, "name": "data-db-0"},
+        },
+    }
+    engine.run(engine.namespace)
+    engine.kubectl("create", "-f", "-", stdin=yaml.safe_dump_all([storage, disk]))
+    engine.run(engine.namespace, stateful(engine, size))
+    engine.kubectl("wait", "--for=create", "pod/db-0", "--timeout=60s")
+    engine.kubectl("wait", "--for=jsonpath={.status.phase}=Bound", "pvc/data-db-0", "--timeout=60s")
+
+
+def uid_of(engine: Engine, what: str) -> str:
+    return engine.kubectl("get", what, "-o", "jsonpath={.metadata.uid}")
+
+
+def test_a_disk_grows_around_a_running_pod(engine: Engine) -> None:
+    with_disk(engine)
+    pod, owner = uid_of(engine, "pod/db-0"), uid_of(engine, "statefulset/db")
+    grown = [engine.namespace, stateful(engine, "2Gi")]
+    predicted = engine.run(*grown, check=True)
+    assert [(a["action"], a["resource"].partition("/")[0]) for a in predicted["plan"]] == [
+        ("update", "PersistentVolumeClaim"),
+        ("update", "StatefulSet"),
+    ]
+    assert uid_of(engine, "statefulset/db") == owner, "check mode wrote"
+    done = engine.run(*grown, expect_plan=predicted["plan_digest"])
+    assert done["plan"] == predicted["plan"]
+    assert uid_of(engine, "statefulset/db") != owner
+    wanted = "jsonpath={.metadata.ownerReferences[0].uid}"
+    engine.kubectl("wait", f"--for={wanted}={uid_of(engine, 'statefulset/db')}", "pod/db-0", "--timeout=60s")
+    assert uid_of(engine, "pod/db-0") == pod, "the pod was restarted"
+    path = "jsonpath={.spec.resources.requests.storage}"
+    assert engine.kubectl("get", "pvc/data-db-0", "-o", path) == "2Gi"
+    again = engine.run(*grown)
+    assert (again["changed"], again["findings"]) == (False, [])
+
+
+def test_a_disk_does_not_shrink(engine: Engine) -> None:
+    with_disk(engine, "2Gi")
+    owner = uid_of(engine, "statefulset/db")
+    for documents in ([engine.namespace, stateful(engine, "1Gi")], [stateful(engine, "3Gi", service="other")]):
+        with pytest.raises(OutcomeError, match=r"would shrink|cannot be changed in place"):
+            engine.run(engine.namespace, documents[-1])
+    assert uid_of(engine, "statefulset/db") == owner
+
+
+def test_a_growth_cut_short_is_completed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the deletion of the StatefulSet and its creation."""
+    with_disk(engine)
+    pod = uid_of(engine, "pod/db-0")
+    real = KubeClient.apply
+
+    def cut(self: KubeClient, resource: Any, body: Any, *, dry_run: bool, force: bool = False) -> Document:
+        if body["kind"] == "StatefulSet" and not dry_run:
+            raise ConnectionFailed("cut short")
+        return real(self, resource, body, dry_run=dry_run, force=force)
+
+    monkeypatch.setattr(KubeClient, "apply", cut)
+    with pytest.raises(OutcomeError, match="cut short"):
+        engine.run(engine.namespace, stateful(engine, "2Gi"))
+    monkeypatch.undo()
+    assert engine.kubectl("get", "statefulset", "-o", "name") == ""
+    assert engine.run(engine.namespace, stateful(engine, "2Gi"))["changed"]
+    assert uid_of(engine, "pod/db-0") == pod
+    assert not engine.run(engine.namespace, stateful(engine, "2Gi"))["changed"]
+
+
+@pytest.mark.sabotage
+def test_a_growth_that_takes_the_pod_along_is_noticed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = KubeClient.delete
+
+    def delete(self: KubeClient, resource: Any, live: Any, *, dry_run: bool, orphan: bool = False) -> None:
+        real(self, resource, live, dry_run=dry_run)
+
+    monkeypatch.setattr(KubeClient, "delete", delete)
+    with pytest.raises((AssertionError, subprocess.CalledProcessError)):
+        test_a_disk_grows_around_a_running_pod(engine)

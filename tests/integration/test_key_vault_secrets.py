@@ -7,25 +7,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from ansible_collections.audioprothese.platform.plugins.module_utils.arm.client import ArmClient, connect
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault import certificates
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.client import VaultClient
 
-from tests.integration.support.lab import ROOT
 from tests.integration.support.secrets import leaks
+from tests.integration.support.vaults import connection, create_vault, run_task, vault_id
 from tests.lab.azure.testing import Running, serve
 
-OFFICER = "b86a8fe4-44ce-4948-aee5-eccb2c155cd7"
 SECRETS: list[dict[str, Any]] = [
     {"name": "digest", "kind": "key"},
     {"name": "password", "kind": "password", "expires_days": 90},
@@ -49,91 +42,11 @@ def azure(server: Running) -> Running:
     return server
 
 
-def connection(azure: Running) -> dict[str, Any]:
-    settings = azure.settings
-    return {
-        "client_id": settings.client_id,
-        "secret": settings.client_secret,
-        "tenant": settings.tenant_id,
-        "cloud_environment": azure.base_url,
-        "disable_instance_discovery": True,
-    }
-
-
-def client(azure: Running) -> ArmClient:
-    return connect(connection(azure))
-
-
-def vault_id(azure: Running) -> str:
-    return f"{azure.subscription}/resourceGroups/rg/providers/Microsoft.KeyVault/vaults/kv-platform-test"
-
-
-def create_vault(azure: Running, *, with_role: bool = True) -> VaultClient:
-    arm, vault = client(azure), vault_id(azure)
-    arm.put(f"{azure.subscription}/resourceGroups/rg", "2022-09-01", {"location": "francecentral"})
-    properties = {
-        "tenantId": azure.settings.tenant_id,
-        "sku": {"family": "A", "name": "standard"},
-        "enableRbacAuthorization": True,
-        "accessPolicies": [],
-    }
-    arm.put(vault, "2024-11-01", {"location": "francecentral", "properties": properties})
-    if with_role:
-        assignment = f"{vault}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}"
-        role = f"{azure.subscription}/providers/Microsoft.Authorization/roleDefinitions/{OFFICER}"
-        principal = {"principalId": azure.settings.object_id, "principalType": "ServicePrincipal"}
-        arm.put(assignment, "2022-04-01", {"properties": {"roleDefinitionId": role, **principal}})
-    return VaultClient(arm, vault)
-
-
 def playbook(azure: Running, folder: Path, *arguments: str, **options: Any) -> tuple[dict[str, Any], str]:
     """The task's result and all that the run printed."""
     lease = {"environment": folder.name}
     task = {"vault_id": vault_id(azure), "secrets": SECRETS, "lease": lease, **connection(azure), **options}
-    result = folder / "result.json"
-    play = {
-        "hosts": "localhost",
-        "connection": "local",
-        "gather_facts": False,
-        "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}"},
-        "tasks": [
-            {
-                "name": "Make",
-                "audioprothese.platform.key_vault_secrets": task,
-                "register": "made",
-                "ignore_errors": True,
-            },
-            {
-                "name": "Write down",
-                "ansible.builtin.copy": {"content": "{{ made | to_json }}", "dest": str(result), "mode": "0600"},
-                "check_mode": False,
-                "diff": False,
-            },
-        ],
-    }
-    (folder / "play.yml").write_text(yaml.safe_dump([play]), encoding="utf-8")
-    done = subprocess.run(
-        [
-            Path(sys.executable).with_name("ansible-playbook"),
-            "-i",
-            "localhost,",
-            folder / "play.yml",
-            "-vvv",
-            *arguments,
-        ],
-        env={
-            **os.environ,
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections"),
-            "XDG_STATE_HOME": str(folder / "state"),
-        },
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert result.exists(), done.stdout[-5000:] + done.stderr
-    return json.loads(result.read_text(encoding="utf-8")), done.stdout + done.stderr
+    return run_task("key_vault_secrets", task, folder, *arguments)
 
 
 def values(vault: VaultClient) -> dict[str, str]:

@@ -89,10 +89,11 @@ def test_an_immutable_change(converged_lab: Lab) -> None:
 
 
 @pytest.mark.sabotage
+@pytest.mark.spoils
 def test_a_missing_guard_is_noticed(shared_lab: SharedLab, tmp_path: Path) -> None:
-    """Sabotage: without the guard the run writes before anybody refuses. The lab is emptied after this one."""
+    """Sabotage: without the guard the run writes before anybody refuses."""
     lab = shared_lab.converged()
-    shared_lab.state = State.UNKNOWN
+    shared_lab.state = State.SPOILT
     collections = collection_with(BREAKS["immutable properties are not guarded"], tmp_path)
     before = lab.writes()
     run = run_playbook(
@@ -108,8 +109,8 @@ def test_a_missing_guard_is_noticed(shared_lab: SharedLab, tmp_path: Path) -> No
 CORES = "/lab/quota/francecentral/Microsoft.Compute/cores"
 
 
-def test_a_full_quota(shared_lab: SharedLab) -> None:
-    lab = shared_lab.emptied()
+def test_a_full_quota(empty_lab: Lab) -> None:
+    lab = empty_lab
     limit = lab.control("GET", CORES)["limit"]
     lab.register("Microsoft.Compute")  # a subscription tells its quotas only then
     lab.control("PUT", CORES, {"limit": 10})

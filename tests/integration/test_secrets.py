@@ -33,6 +33,19 @@ def test_nothing_leaks_from_the_creation(creation: Creation) -> None:
     assert leaks(everything(creation.real), creation.secrets) == []
 
 
+def test_nothing_leaks_into_what_others_can_read(creation: Creation) -> None:
+    """Command lines, and a fact cache that somebody turned on."""
+    assert any("ansible-playbook" in line for line in creation.processes)
+    assert any("helm" in line for line in creation.processes)
+    assert leaks("\n".join(creation.processes), creation.secrets) == []
+    assert leaks(creation.fact_cache, creation.secrets) == []
+
+
+def test_nothing_leaks_into_the_audit_log_of_the_cluster(creation: Creation) -> None:
+    assert "mariadb-passwords" in creation.audit_log
+    assert leaks(creation.audit_log, creation.secrets) == []
+
+
 def test_nothing_leaks_when_secrets_are_corrected(converged_lab: Lab, secrets: dict[str, str]) -> None:
     """The riskiest report: a Secret in the cluster that was changed behind our back, with its diff."""
     name = next(name for name in secrets if name.startswith("mariadb/"))

@@ -64,7 +64,8 @@ class Lab:
     def environment(self) -> dict[str, str]:
         """The variables with which the lab's command finds this lab."""
         ours = {"LAB_HOME": str(self.home), "LAB_PORT": str(self.port)}
-        return {**os.environ, **self.variables, **ours}
+        # Tests are many, and few are about containers: those ask for them.
+        return {**os.environ, "LAB_NODES": "simulated", **self.variables, **ours}
 
     def command(self, *arguments: str, timeout: float = 300, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the lab's command and return what it printed."""
@@ -183,7 +184,7 @@ def running_lab(**variables: str) -> Iterator[Lab]:
     given = os.environ.get("PLATFORM_TEST_LAB")
     if given:
         home = Path(given)
-        yield Lab(home, int(json.loads((home / "lab.json").read_text(encoding="utf-8"))["port"]))
+        yield Lab(home, int(json.loads((home / "lab.json").read_text(encoding="utf-8"))["port"]), variables)
         return
     home = Path(tempfile.mkdtemp(prefix="platform-lab-"))
     lab = Lab(home, free_port_block(), variables)

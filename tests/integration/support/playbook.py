@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,16 @@ from tests.integration.support.lab import ROOT, Lab
 BIN = Path(sys.executable).parent
 NAMESPACE = "audioprothese.platform"
 RUN_TIMEOUT = 900
+CONVERGING = (
+    "arm_resources",
+    "registry_images",
+    "key_vault_secrets",
+    "key_vault_rotation",
+    "key_vault_acme_certificate",
+    "k8s_applyset",
+    "mariadb_accounts",
+    "mariadb_replication",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,16 +63,14 @@ class PlaybookRun:
         """Return the results of every task of one of our modules."""
         return [task["result"] for task in self.tasks if task["action"] in (module, f"{NAMESPACE}.{module}")]
 
+    def converged_by(self, module: str) -> list[dict[str, Any]]:
+        """Return the results of the tasks of a converging module that made a plan, in order."""
+        return [result for result in self.results_of(module) if "plan_digest" in result]
+
     @property
     def convergences(self) -> dict[str, dict[str, Any]]:
-        """The result of each converging module, by its name (one task each in a whole run)."""
-        found = {}
-        for module in ("arm_resources", "k8s_applyset", "key_vault_secrets"):
-            results = [result for result in self.results_of(module) if "plan_digest" in result]
-            if results:
-                assert len(results) == 1 or module == "key_vault_secrets", f"{len(results)} tasks of {module}"
-                found[module] = results[0]
-        return found
+        """The first result of each converging module, by its name."""
+        return {module: results[0] for module in CONVERGING if (results := self.converged_by(module))}
 
     @property
     def digests(self) -> dict[str, str]:
@@ -77,7 +87,8 @@ class PlaybookRun:
         quiet = ("equal", "not_verifiable")
         return [
             finding
-            for result in self.convergences.values()
+            for module in CONVERGING
+            for result in self.converged_by(module)
             for finding in result["findings"]
             if not (different and finding["verdict"] in quiet)
         ]
@@ -169,3 +180,19 @@ def run_playbook(
     summary = re.findall(r"^\S+ +: ok=.*$", run.output, flags=re.MULTILINE)
     print(f"\n$ {' '.join(run.arguments[1:])}  # {run.seconds:.1f} s, exit {run.returncode} {summary}")
     return run
+
+
+def kill_playbook(process: subprocess.Popen[str], record: Path) -> None:
+    """Kill a run and all its processes at once, as the kernel would for lack of memory.
+
+    Ansible's workers lead sessions of their own and would wait for the dead for ever: they are known by their record.
+    The keeper of the lease stays: it has to notice by itself that its run is gone.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            ours = f"RECORDER_PATH={record}".encode() in (folder / "environ").read_bytes().split(b"\0")
+            if ours and b"lease_keeper" not in (folder / "cmdline").read_bytes():
+                os.kill(int(folder.name), signal.SIGKILL)

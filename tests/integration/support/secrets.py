@@ -7,11 +7,9 @@ import json
 import re
 from collections.abc import Iterable
 
-from azure.identity import ClientSecretCredential
-from azure.keyvault.secrets import SecretClient
-
-from tests.integration.support.azure import credential, resource_ids
+from tests.integration.support.azure import resource_ids
 from tests.integration.support.lab import Lab
+from tests.integration.support.lab_vault import open_vault
 
 # A signed token: three dotted parts of which the first is the base64 of a JSON object.
 TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}")
@@ -22,15 +20,8 @@ SHORTEST = 8  # shorter values ("true", a port) also occur where they are no sec
 def vault_secrets(lab: Lab) -> dict[str, str]:
     """Return the value of every secret in every vault of the lab."""
     found = {}
-    given: ClientSecretCredential = credential(lab)
     for vault in resource_ids(lab, "Microsoft.KeyVault/vaults"):
-        uri = lab.arm("GET", vault, "2024-11-01")["properties"]["vaultUri"]
-        options = {
-            "api_version": "7.5",
-            "connection_verify": lab.info["ca_file"],
-            "verify_challenge_resource": False,
-        }
-        with SecretClient(uri, given, **options) as client:
+        with open_vault(lab, vault) as client:
             for listed in client.list_properties_of_secrets():
                 assert listed.name
                 value = client.get_secret(listed.name).value
