@@ -1,0 +1,76 @@
+"""Secrets are rotated while centres work: an overlap costs no request, a start of the backend its window."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from tests.end_to_end.conftest import Platform
+from tests.end_to_end.support.load import Load, assert_served, run_load
+from tests.integration.support.lab_vault import enabled, tags, value
+from tests.integration.support.playbook import PlaybookRun
+
+CLIENTS = 20
+BACKEND = "/openmrs/ws"
+"""The only pages that wait for the backend, of which there is one."""
+
+
+async def rotated_under_load(platform: Platform, secret: str) -> tuple[Load, PlaybookRun]:
+    """Rotate a secret while clients ask, until the playbook ends."""
+    rotation = asyncio.create_task(asyncio.to_thread(platform.run, "rotate", extra={"secret": secret}))
+    load = Load()
+    while not rotation.done():
+        part = await run_load(platform.clinic, clients=CLIENTS, seconds=15)
+        load.answers += part.answers
+        load.failures += part.failures
+    return load, await rotation
+
+
+def assert_rotated(platform: Platform, secret: str, before: str) -> None:
+    """Expect a new value, and no other one that can be read."""
+    assert value(platform.lab, secret) != before
+    assert "rotation" not in tags(platform.lab, secret)
+    assert enabled(platform.lab, secret).count(True) == 1
+
+
+@pytest.mark.parametrize(
+    "secret", ["mariadb-audit-password", pytest.param("mariadb-root-password", marks=pytest.mark.soak)]
+)
+def test_a_rotation_without_a_restart_costs_no_request(well: Platform, secret: str) -> None:
+    before = value(well.lab, secret)
+    load, run = asyncio.run(rotated_under_load(well, secret))
+    run.ok()
+    assert_served(load)
+    assert_rotated(well, secret, before)
+
+
+def test_mariadb_serves_a_new_certificate_without_a_failed_request(well: Platform) -> None:
+    before = value(well.lab, "mariadb-tls-certificate")
+    load, run = asyncio.run(rotated_under_load(well, "mariadb-tls"))
+    run.ok()
+    assert_served(load)
+    assert_rotated(well, "mariadb-tls-certificate", before)
+
+
+def test_the_password_of_openmrs_costs_one_start_of_the_backend(well: Platform) -> None:
+    """And nothing that does not need the backend fails."""
+    before = value(well.lab, "mariadb-openmrs-password")
+    load, run = asyncio.run(rotated_under_load(well, "mariadb-openmrs-password"))
+    run.ok()
+    print(f"{len(load.failures)} of {load.requests} requests failed while the backend was started again")
+    assert [failure for failure in load.failures if not failure.startswith(BACKEND)] == []
+    assert_rotated(well, "mariadb-openmrs-password", before)
+    well.ledger.write("Après la rotation")
+
+
+def test_openmrs_exchanges_the_password_of_its_administrator(well: Platform) -> None:
+    name = "openmrs-admin-password"
+    before = value(well.lab, name)
+    well.run("rotate", extra={"secret": name}).ok()
+    assert_rotated(well, name, before)
+    with pytest.raises(httpx.HTTPStatusError, match="401"):
+        well.clinic.register("Ancienne-clé")
+    well.clinic.password = value(well.lab, name)
+    well.ledger.write("Nouvelle-clé")
