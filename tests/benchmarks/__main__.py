@@ -13,6 +13,7 @@ has nothing to do: ours, then the same reads as tasks of the collections a user 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -92,6 +93,7 @@ def corpus_rows(corpus: str) -> Iterator[Row]:
         started = time.monotonic()
         done = subprocess.run(
             [sys.executable, str(ROOT / "tests" / "benchmarks" / f"{script}.py"), corpus],
+            env={**os.environ, "PYTHONPATH": str(ROOT / ".ansible" / "collections")},
             capture_output=True,
             text=True,
             check=False,

@@ -4,7 +4,7 @@
 
 """Measure the ARM comparator on recorded exchanges: what was PUT, and what the service answered afterwards.
 
-    python tests/benchmarks/compare_corpus.py recordings.jsonl.gz [--list] [--json]
+    PYTHONPATH=.ansible/collections python tests/benchmarks/compare_corpus.py recordings.jsonl.gz [--list] [--json]
 
 A line of the file is a JSON object with `url`, `type`, `desired` (the PUT body) and `live` (the GET that followed).
 Nothing has drifted in such a pair, so a difference is a false alarm. A mutant is a pair without a false alarm of which
@@ -185,7 +185,8 @@ def _listed(counter: collections.Counter[tuple[str, str]]) -> list[str]:
 
 
 def read(path: pathlib.Path) -> list[dict[str, Json]]:
-    """The pairs of a corpus file, compressed or not."""
+    """The pairs of a corpus file, compressed or not, or of the one in a folder."""
+    path = path / "recordings.jsonl.gz" if path.is_dir() else path
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8") as stream:
         return [json.loads(line) for line in stream if line.strip()]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -77,12 +79,25 @@ def what_was_built() -> Iterator[str]:
     yield f"Writing requests since the lab was reset: {writes[0]} to Azure, {writes[1]} to the cluster"
 
 
+def front_door(lab: Lab) -> tuple[str, list[str]]:
+    """Return the address of OpenMRS, and the command that asks it for the session: no DNS knows the name."""
+    path = "jsonpath={.spec.hostnames[0]}"
+    host = lab.kubectl("get", "httproute", "openmrs", "-n", "openmrs", "-o", path).strip()
+    place = urlsplit(lab.info["gateway_https"]).netloc
+    trusted = ["--cacert", lab.info["acme_roots"], "--connect-to", f"{host}:443:{place}"]
+    return f"https://{host}/openmrs/spa", ["curl", "-sS", *trusted, f"https://{host}/openmrs/ws/rest/v1/session"]
+
+
 def main() -> int:
     """Lab, first run, second run, summary."""
     begun = float(os.environ.get("DEMO_STARTED") or time.time())
     times.append(("Python environment", time.time() - begun))
     with step("Lab: build what is missing, start"):
         run(str(LAB.relative_to(ROOT)), "up")
+    lab = Lab(HOME, json.loads((HOME / "lab.json").read_text(encoding="utf-8"))["port"])
+    if lab.info["nodes"] == "containers":
+        with step("Images: build what pods run, serve it from the lab's registry"):
+            run(str(LAB.relative_to(ROOT)), "images")
     with step("First run: from what is there to the whole platform"):
         run("ansible-playbook", "-i", "inventories/lab", "playbooks/site.yml")
     with step("Second run: nothing to do"):
@@ -90,6 +105,12 @@ def main() -> int:
     print("\n=== What was built")
     for line in what_was_built():
         print(line)
+    if lab.info["nodes"] == "containers":
+        url, command = front_door(lab)
+        print(f"\n=== OpenMRS answers: {url}")
+        if shutil.which("curl"):
+            run(*command)
+        print()
     print("\n=== Where to look")
     print("  make lab-status                             health, addresses, requests")
     print('  eval "$(tests/lab/lab env)"                 then az-like clients, kubectl and helm talk to the lab')

@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run every part of the test suite, all of them even after a failure, and add up the counts.
 
-The parts run in two lanes beside each other, since most of them wait more than they compute. What the first lane does
-is printed as it goes, a part of the second one when it is through. At the end there is one line per part with its time,
-and as the last line `N passed, N failed`. Names of parts as arguments run only those.
+First the programs of the lab are built that are missing. Then the parts run in two lanes beside each other, since most
+of them wait more than they compute. What the first lane does is printed as it goes, a part of the second one when it is
+through. At the end there is one line per part with its time, and as the last line `N passed, N failed`. Names of parts
+as arguments run only those.
 """
 
 from __future__ import annotations
@@ -62,9 +63,11 @@ class Part:
 
 def pytest(*arguments: str) -> list[str]:
     """Return a pytest command with the closing lines that are read here."""
-    return [str(BIN / "python"), "-m", "pytest", "--durations=8", "--durations-min=2", *arguments]
+    return [str(BIN / "python"), "-m", "pytest", "-m", "not soak", "--durations=8", "--durations-min=2", *arguments]
 
 
+# Before everything: a test that finds the programs of the lab missing would spend its time limit on compiling them.
+PROGRAMS = Part("programs", [str(BIN / "python"), "-m", "tests.lab.build.builder"], whole)
 LANES = [
     [
         Part("lint", ["tests/tools/lint"]),
@@ -73,6 +76,7 @@ LANES = [
         Part("integration", pytest("tests/integration")),
     ],
     [
+        Part("end_to_end", pytest("tests/end_to_end")),
         Part("lab", pytest("tests/lab/tests")),
         Part("molecule", [str(BIN / "python"), "tests/tools/run_molecule.py"], whole),
         Part("sanity", ["tests/tools/sanity"], whole),
@@ -129,12 +133,13 @@ def main() -> int:
         sys.exit(f"no such part: {', '.join(sorted(wanted - known))}; there are {', '.join(sorted(known))}")
     lanes = [[part for part in lane if not wanted or part.name in wanted] for lane in LANES]
     lanes = [lane for lane in lanes if lane]
+    rows = [run(PROGRAMS, live=True)] if wanted - {"lint", "unit"} or not wanted else []
     with ThreadPoolExecutor(len(lanes)) as pool:
         started = [
             pool.submit(lambda lane=lane, live=not index: [run(part, live=live) for part in lane])  # type: ignore[misc]
             for index, lane in enumerate(lanes)
         ]
-        rows = [row for future in started for row in future.result()]
+        rows += [row for future in started for row in future.result()]
     print()
     for row in rows:
         skipped = f", {row.outcome.skipped} skipped" if row.outcome.skipped else ""
