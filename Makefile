@@ -29,8 +29,12 @@ demo: venv ## Build everything in the lab, from nothing to OpenMRS, and say what
 	@DEMO_STARTED=$(STARTED) python tests/tools/demo.py
 
 .PHONY: test
-test: venv ## Run lint, unit, contract, lab and integration tests; prints the counts
+test: venv ## Run every part of the tests (PARTS="unit lab" for some); prints the counts
 	@python tests/tools/run_tests.py $(PARTS)
+
+.PHONY: soak
+soak: venv ## Run the tests that take too long for every change
+	@$(BIN)/python -m pytest -m soak tests
 
 .PHONY: lint
 lint: venv ## Run every static check
@@ -39,6 +43,10 @@ lint: venv ## Run every static check
 .PHONY: bench
 bench: venv ## Measure our modules beside their peers (CORPUS=… adds the recorded exchanges)
 	@python -m tests.benchmarks $(if $(CORPUS),--corpus '$(CORPUS)')
+
+.PHONY: pin-images
+pin-images: venv ## Write the digests of the platform's images into their table (on a machine that reaches the registries)
+	@python tests/tools/pin_images.py
 
 .PHONY: lab
 lab: venv ## Start the lab (simulated Azure, real Kubernetes API) and wait until it is healthy
@@ -64,12 +72,14 @@ clean: ## Stop the lab, remove the environment and everything generated (caches 
 venv: $(ENVIRONMENT_STAMP) $(COLLECTIONS)/audioprothese/platform
 	@:
 
+# Compiled at once: a module never writes bytecode, so each start of one would compile all that it imports again.
 $(ENVIRONMENT_STAMP): $(ENVIRONMENT_INPUTS)
+	@[ -n "$(PYTHON)" ] # what is missing was said above
 	@echo "Preparing $(VENV) (Python $$($(PYTHON) -c 'import platform; print(platform.python_version())'))"
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	@[ -x $(BIN)/uv ] || awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements-dev.txt > $(VENV)/uv.txt
 	@[ -x $(BIN)/uv ] || $(BIN)/python -m pip install --quiet --require-hashes -r $(VENV)/uv.txt
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.txt
 	@$(BIN)/python tests/tools/collections_from_wheel.py requirements-collections.txt $(COLLECTIONS)
 	@rm -f $(VENV)/.complete-*
 	@touch $@
@@ -87,15 +97,17 @@ venv-azcollection: $(AZCOLLECTION_STAMP)
 $(AZCOLLECTION_STAMP): requirements-azcollection.txt | $(ENVIRONMENT_STAMP)
 	@echo "Preparing $(VENV)/azcollection"
 	@[ -x $(VENV)/azcollection/bin/python ] || $(BIN)/python -m venv $(VENV)/azcollection
-	@$(BIN)/uv pip install --quiet --python $(VENV)/azcollection/bin/python --require-hashes -r requirements-azcollection.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(VENV)/azcollection/bin/python --require-hashes \
+		-r requirements-azcollection.txt
 	@rm -f $(VENV)/azcollection/.complete-*
 	@touch $@
 
-UV_COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.12 --no-header \
-	--no-emit-index-url --no-emit-find-links
+UV_COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --no-header --no-emit-index-url \
+	--no-emit-find-links --python-version
 
 .PHONY: requirements
 requirements: # Compile the hashed requirements of the development environment anew
-	@$(UV_COMPILE) requirements-dev.in -o requirements-dev.txt
-	@$(UV_COMPILE) requirements-azcollection.in -o requirements-azcollection.txt
-	@$(UV_COMPILE) --no-deps requirements-collections.in -o requirements-collections.txt
+	@$(UV_COMPILE) 3.12 requirements-dev.in -o requirements-dev.txt
+	@$(UV_COMPILE) 3.12 requirements-azcollection.in -o requirements-azcollection.txt
+	@$(UV_COMPILE) 3.12 --no-deps requirements-collections.in -o requirements-collections.txt
+	@$(UV_COMPILE) 3.11 images/mariadb-backup/requirements.in -o images/mariadb-backup/requirements.txt
