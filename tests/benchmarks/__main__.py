@@ -87,6 +87,15 @@ def estate_rows(lab: Lab) -> Iterator[Row]:
     )
 
 
+def lab_rows(lab: Lab) -> Iterator[Row]:
+    """Yield how long the lab takes to start anew, once built, and to forget."""
+    lab.command("down", "--purge")
+    for name, act, goal in (("start of a lab", lab.up, "at most 15 s"), ("reset of a lab", lab.reset, "none")):
+        started = time.monotonic()
+        act()
+        yield name, f"{time.monotonic() - started:.1f} s", f"goal: {goal}"
+
+
 def corpus_rows(corpus: str) -> Iterator[Row]:
     """Yield what the two measurements on recorded exchanges say."""
     for title, script in (("comparison", "compare_corpus"), ("simulator", "lab_fidelity")):
@@ -111,6 +120,7 @@ def main() -> int:
     rows = [*import_rows(), *engine_rows()]
     with running_lab(LAB_LATENCY_MS=str(LATENCY_MS)) as lab:
         rows += estate_rows(lab)
+        rows += lab_rows(lab)
     if arguments.corpus:
         rows += corpus_rows(arguments.corpus)
     else:

@@ -53,7 +53,7 @@ def own_lab() -> Iterator[Lab]:
         yield lab
 
 
-def eventually(call: Any, seconds: float = 20) -> Any:
+def eventually(call: Any, seconds: float = 90) -> Any:
     """Call until it does not fail."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

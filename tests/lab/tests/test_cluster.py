@@ -17,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.integration.support.lab import Lab, running_lab
-from tests.lab.tests.clusters import API_VERSION, Cluster, agent_pool, cluster_body, eventually, quickly
+from tests.lab.tests.clusters import API_VERSION, Cluster, agent_pool, cluster_body, eventually
 from tests.lab.tests.leftovers import leftovers
 from tests.lab.tests.test_control import kill
 
@@ -393,8 +393,7 @@ def test_everything_killed_at_once_comes_back(cluster: Cluster) -> None:
     lab.kubectl("create", "configmap", "kept", "--from-literal=a=b")
     for found in lab.status()["parts"].values():
         kill(found["pid"])
-    with quickly():
-        lab.up()
+    lab.up()
     assert lab.kubectl("get", "configmap", "kept", "-o", "jsonpath={.data.a}") == "b"
     assert cluster.settled()["properties"]["provisioningState"] == "Succeeded"
 

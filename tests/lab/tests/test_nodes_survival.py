@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.lab.control.home import CONTROL_PORTS, PORTS
-from tests.lab.tests.clusters import Cluster, eventually, quickly
+from tests.lab.tests.clusters import Cluster, eventually
 from tests.lab.tests.containers import BUSYBOX, real_node, two_pools
 from tests.lab.tests.leftovers import leftovers, node_leftovers
 from tests.lab.tests.test_control import kill
@@ -125,8 +125,7 @@ def test_down_leaves_nothing_and_up_brings_everything_back(cluster: Cluster) -> 
     assert leftovers(lab.home, ports) + node_leftovers(lab.home, cgroup) == []
     assert {path: path.exists() for path in STRAYS} == outside
     lab.command("down")
-    with quickly(seconds=20):
-        lab.up()
+    lab.up()
     assert_back(cluster, names)
 
 
