@@ -83,12 +83,36 @@ def test_disks_grow_under_the_running_pods(well: Platform) -> None:
 # --- another version, forward and back ------------------------------------------------------------------------------
 
 NEWER = "3.8.0-no-demo"
+# What the next version of the chart brings: an object, and a setting of the backend that says where it comes from.
+ADDED_OBJECT = """apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: openmrs-release
+  namespace: {{ .Release.Namespace }}
+  labels:
+    {{- include "openmrs.labels" (list . "backend") | nindent 4 }}
+data:
+  release: {{ .Chart.Version | quote }}
+"""
+ADDED_SETTING = """            - name: OMRS_EXTRA_PLATFORM_RELEASE
+              valueFrom:
+                configMapKeyRef:
+                  name: openmrs-release
+                  key: release
+"""
+BEFORE_SETTING = "            - name: OMRS_INSTALL_METHOD\n"
 
 
 def newer_chart(folder: Path) -> Path:
-    """Copy the chart as its next version: another number, and something that every pod shows."""
+    """Copy the chart as its next version: one more object, one more setting, and a number that every pod shows."""
     chart = folder / "openmrs"
     shutil.copytree(ROOT / "charts" / "openmrs", chart)
+    backend = chart / "templates" / "backend"
+    (backend / "release.yaml").write_text(ADDED_OBJECT, encoding="utf-8")
+    statefulset = (backend / "statefulset.yaml").read_text(encoding="utf-8")
+    assert statefulset.count(BEFORE_SETTING) == 1
+    changed = statefulset.replace(BEFORE_SETTING, ADDED_SETTING + BEFORE_SETTING)
+    (backend / "statefulset.yaml").write_text(changed, encoding="utf-8")
     about = chart / "Chart.yaml"
     text = re.sub(r"(?m)^version: .*$", "version: 0.2.0", about.read_text(encoding="utf-8"))
     about.write_text(re.sub(r"(?m)^appVersion: .*$", "appVersion: 3.8.0", text), encoding="utf-8")
@@ -111,6 +135,16 @@ def backend(platform: Platform) -> tuple[str, str, int]:
     return tag, found["metadata"]["labels"]["app.kubernetes.io/version"], change_sets
 
 
+def release(platform: Platform) -> tuple[str, str]:
+    """Return what the next version of the chart adds: the object's content, and the setting as the backend has it."""
+    path = "jsonpath={.data.release}"
+    found = platform.lab.kubectl("get", "configmap", "openmrs-release", "-n", "openmrs", "-o", path, check=False)
+    properties = ["cat", "/openmrs/data/openmrs-runtime.properties"]
+    text = platform.lab.kubectl("exec", "-n", "openmrs", "openmrs-backend-0", "-c", "backend", "--", *properties)
+    setting = re.search(r"(?m)^platform\.release=(.*)$", text)
+    return found, setting.group(1) if setting else ""
+
+
 def modules(platform: Platform) -> dict[str, int]:
     """Return the modules that the backend has loaded, with their versions."""
     with platform.clinic.client() as client:
@@ -124,6 +158,7 @@ def test_chart_and_image_go_forward_and_back(well: Platform, tmp_path: Path) -> 
     well.site("--skip-tags", "verify", extra=forward(well, tmp_path)).ok()
     newer = backend(well)
     assert newer[:2] == (NEWER, "3.8.0")
+    assert release(well) == ("0.2.0", "0.2.0")
     assert newer[2] > before[2]
     modules_newer = modules(well)
     assert any(modules_newer[name] > version for name, version in modules_before.items())
@@ -132,6 +167,8 @@ def test_chart_and_image_go_forward_and_back(well: Platform, tmp_path: Path) -> 
     well.site().ok()
     assert backend(well) == (before[0], before[1], newer[2])
     assert modules(well) == modules_before
+    # The object goes with its chart. A setting that OpenMRS has merged into its file stays there: it only adds.
+    assert release(well)[0] == ""
 
 
 # --- the proof of all of these --------------------------------------------------------------------------------------
