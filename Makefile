@@ -12,7 +12,8 @@ PYTHON ?= $(shell tests/tools/find-python)
 
 ENVIRONMENT_INPUTS := requirements-dev.txt requirements-collections.txt .python-version
 ENVIRONMENT_STAMP := $(VENV)/.complete-$(shell cat $(ENVIRONMENT_INPUTS) 2>/dev/null | sha256sum | cut -c1-16)
-AZCOLLECTION_STAMP := $(VENV)/azcollection/.complete-$(shell sha256sum < requirements-azcollection.txt | cut -c1-16)
+CACHE := $(or $(PLATFORM_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/audioprothese-platform)
+AZCOLLECTION := $(CACHE)/azcollection-$(shell cat requirements-azcollection.txt .python-version 2>/dev/null | sha256sum | cut -c1-16)
 
 STARTED := $(shell date +%s)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -90,16 +91,16 @@ $(COLLECTIONS)/audioprothese/platform:
 	@ln -sfn ../../../.. $@
 
 # The Python packages of the unmodified azure.azcollection, for the peer tests only: old pinned clients, hence apart.
+# Compiling them takes a minute, so clones share it.
 .PHONY: venv-azcollection
-venv-azcollection: $(AZCOLLECTION_STAMP)
-	@:
+venv-azcollection: $(AZCOLLECTION)/.complete
+	@echo $(AZCOLLECTION)
 
-$(AZCOLLECTION_STAMP): requirements-azcollection.txt | $(ENVIRONMENT_STAMP)
-	@echo "Preparing $(VENV)/azcollection"
-	@[ -x $(VENV)/azcollection/bin/python ] || $(BIN)/python -m venv $(VENV)/azcollection
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(VENV)/azcollection/bin/python --require-hashes \
+$(AZCOLLECTION)/.complete: | $(ENVIRONMENT_STAMP)
+	@echo "Preparing $(AZCOLLECTION)" >&2
+	@$(BIN)/python -m venv --clear --without-pip $(AZCOLLECTION)
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(AZCOLLECTION)/bin/python --require-hashes \
 		-r requirements-azcollection.txt
-	@rm -f $(VENV)/azcollection/.complete-*
 	@touch $@
 
 UV_COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --no-header --no-emit-index-url \

@@ -17,7 +17,6 @@ from tests.integration.support.azure import resource_ids, type_of
 from tests.integration.support.lab import ROOT, Lab
 from tests.integration.support.playbook import PlaybookRun, environment, finish
 
-ENVIRONMENT = ROOT / ".venv" / "azcollection"
 PLAYBOOK = Path(__file__).parent / "azcollection" / "site.yml"
 BUILT = {
     "Microsoft.ContainerService/managedClusters": 1,
@@ -32,17 +31,19 @@ BUILT = {
 pytestmark = pytest.mark.peer
 
 
-@pytest.fixture(scope="module", autouse=True)
-def clients() -> None:
-    """Make the environment with the collection's own clients; at once when it is there."""
-    subprocess.run(["make", "venv-azcollection"], cwd=ROOT, check=True, capture_output=True, timeout=1200)
+@pytest.fixture(scope="module")
+def clients() -> Path:
+    """Make the environment with the collection's own clients, which is kept for all clones; where it is."""
+    command = ["make", "--silent", "venv-azcollection"]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True, timeout=1200)
+    return Path(done.stdout.strip())
 
 
-def run(lab: Lab, record: Path, *arguments: str) -> PlaybookRun:
+def run(clients: Path, lab: Lab, record: Path, *arguments: str) -> PlaybookRun:
     """Run the peer's playbook with the peer's interpreter."""
     started = time.monotonic()
     process = subprocess.Popen(
-        [ENVIRONMENT / "bin" / "ansible-playbook", "-i", "localhost,", PLAYBOOK, *arguments],
+        [clients / "bin" / "ansible-playbook", "-i", "localhost,", PLAYBOOK, *arguments],
         cwd=ROOT,
         env={
             **environment(lab),
@@ -65,16 +66,16 @@ def run(lab: Lab, record: Path, *arguments: str) -> PlaybookRun:
     return finish(process, record, started=started).ok()
 
 
-def test_its_modules_build_a_network_and_a_cluster_idempotently(empty_lab: Lab, tmp_path: Path) -> None:
+def test_its_modules_build_a_network_and_a_cluster_idempotently(clients: Path, empty_lab: Lab, tmp_path: Path) -> None:
     for namespace in ("Microsoft.Compute", "Microsoft.ContainerService", "Microsoft.Network"):
         empty_lab.register(namespace)  # no module of the collection can
-    first = run(empty_lab, tmp_path / "first")
+    first = run(clients, empty_lab, tmp_path / "first")
     ids = [type_of(entry) for entry in resource_ids(empty_lab)]
     assert {name: ids.count(name) for name in BUILT} == BUILT
     assert first.changed >= len(BUILT) - 1
-    second = run(empty_lab, tmp_path / "second")
+    second = run(clients, empty_lab, tmp_path / "second")
     assert second.changed == 0, [task["task"] for task in second.tasks if task["result"].get("changed")]
-    gone = run(empty_lab, tmp_path / "gone", "-e", "state=absent")
+    gone = run(clients, empty_lab, tmp_path / "gone", "-e", "state=absent")
     assert gone.changed > 0
     assert resource_ids(empty_lab, "Microsoft.Network/virtualNetworks") == []
     assert resource_ids(empty_lab, "Microsoft.ContainerService/managedClusters") == []
