@@ -53,7 +53,7 @@ def run(clients: Path, lab: Lab, record: Path, *arguments: str) -> PlaybookRun:
             "ARM_CLOUD_METADATA_URL": f"{lab.info['arm_endpoint']}/metadata/endpoints?api-version=2019-05-01",
             "AZURE_CLOUD_ENVIRONMENT": lab.info["arm_endpoint"],
             "AZURE_CONFIG_DIR": str(lab.home / "azure-cli"),
-            "PATH": f"{ENVIRONMENT / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "PATH": f"{clients / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "PYTHONWARNINGS": "ignore",
             "RECORDER_PATH": str(record),
         },
