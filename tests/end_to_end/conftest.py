@@ -73,7 +73,7 @@ class Platform:
         """Expect every workload ready, the front door open and every confirmed record there."""
         await_rollouts(self.lab, seconds)
         self.clinic.await_healthy(seconds)
-        self.ledger.assert_complete()
+        self.ledger.assert_complete(seconds)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pytest
 
 from tests.end_to_end.conftest import Platform
 from tests.end_to_end.support.pods import await_rollouts, kill_process, pod_names, restarts
+from tests.integration.support.waiting import until
 
 WORKLOADS = [
     ("mariadb", "app.kubernetes.io/name=mariadb"),
@@ -34,6 +35,7 @@ def test_mariadb_killed_with_9_loses_no_committed_row(well: Platform) -> None:
     for number in range(5):
         well.ledger.write(f"Durand-{number}")
     kill_process(well.lab, "mariadb", "mariadb-0", "mariadbd")
+    until(lambda: restarts(well.lab, "mariadb", "mariadb-0") == before + 1, "the kubelet has started it again")
     well.assert_well()
     assert restarts(well.lab, "mariadb", "mariadb-0") == before + 1
 

@@ -104,8 +104,15 @@ class Ledger:
         """Return the confirmed records that cannot be read."""
         return [key for key in self.confirmed if self.clinic.patient(key) is None]
 
-    def assert_complete(self) -> None:
-        """Expect that no confirmed record is lost."""
+    def assert_complete(self, seconds: float = 0) -> None:
+        """Expect that no confirmed record is lost; for so long a server may answer that it cannot tell."""
         assert self.confirmed, "nothing was ever confirmed"
-        lost = self.missing()
+        lost, deadline = None, time.monotonic() + seconds
+        while lost is None:
+            try:
+                lost = self.missing()
+            except httpx.HTTPError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(EVERY_SECONDS)
         assert not lost, f"{len(lost)} of {len(self.confirmed)} confirmed records are lost: {lost}"
