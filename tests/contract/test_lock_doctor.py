@@ -227,6 +227,7 @@ def test_a_server_that_is_not_the_right_one_gets_no_password_and_gives_no_answer
 
 
 @pytest.mark.sabotage
+@pytest.mark.soak
 def test_a_doctor_that_does_not_look_for_the_holder_is_noticed(
     doctor_script: str, server: Database, folder: Path
 ) -> None:
@@ -292,6 +293,7 @@ def test_a_backend_killed_inside_its_first_migration_recovers(
 
 
 @pytest.mark.sabotage
+@pytest.mark.soak
 def test_with_the_lock_ignored_it_does_not(
     chart: Manifests, doctor_script: str, server: Database, folder: Path, content: Path
 ) -> None:

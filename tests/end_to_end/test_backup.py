@@ -61,6 +61,7 @@ def test_a_storage_that_fails_is_nothing_to_the_database(well: Platform) -> None
     assert restarts(well.lab, "mariadb", "mariadb-0") == before
 
 
+@pytest.mark.soak
 def test_a_new_password_is_taken_without_a_restart(well: Platform) -> None:
     before, started = value(well.lab, "mariadb-archive-password"), restarts(well.lab, "mariadb", "mariadb-0")
     well.run("rotate", extra={"secret": "mariadb-archive-password"}).ok()
@@ -161,6 +162,7 @@ def test_a_changed_backup_does_not_come_back(well: Platform, tmp_path: Path) -> 
 
 
 @pytest.mark.sabotage
+@pytest.mark.soak
 def test_a_backup_that_is_too_old_is_one_clear_error(well: Platform, tmp_path: Path) -> None:
     run, report = restore_check(well, tmp_path / "report.json", mariadb_archive_limit_hours=0)
     assert "hours old, at most 0 are allowed" in run.failure()

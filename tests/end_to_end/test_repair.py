@@ -19,7 +19,7 @@ from tests.integration.support.waiting import until
 
 POLICIES = ("default-deny", "mariadb")
 SECONDS = 60
-LIFETIME = dt.timedelta(seconds=75)
+LIFETIME = dt.timedelta(seconds=45)
 
 
 @dataclass(frozen=True)

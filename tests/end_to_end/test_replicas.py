@@ -12,6 +12,8 @@ from tests.end_to_end.support.database import query
 from tests.end_to_end.support.writing import writing
 from tests.integration.support.waiting import until
 
+pytestmark = pytest.mark.soak  # four runs of the platform
+
 PLANNED = ["primary_alive"]
 POSITION = "SELECT @@gtid_binlog_pos"
 

@@ -35,9 +35,8 @@ def assert_rotated(platform: Platform, secret: str, before: str) -> None:
     assert enabled(platform.lab, secret).count(True) == 1
 
 
-@pytest.mark.parametrize(
-    "secret", ["mariadb-audit-password", pytest.param("mariadb-root-password", marks=pytest.mark.soak)]
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("secret", ["mariadb-audit-password", "mariadb-root-password"])
 def test_a_rotation_without_a_restart_costs_no_request(well: Platform, secret: str) -> None:
     before = value(well.lab, secret)
     load, run = asyncio.run(rotated_under_load(well, secret))
@@ -46,6 +45,7 @@ def test_a_rotation_without_a_restart_costs_no_request(well: Platform, secret: s
     assert_rotated(well, secret, before)
 
 
+@pytest.mark.soak
 def test_mariadb_serves_a_new_certificate_without_a_failed_request(well: Platform) -> None:
     before = value(well.lab, "mariadb-tls-certificate")
     load, run = asyncio.run(rotated_under_load(well, "mariadb-tls"))

@@ -14,7 +14,7 @@ from tests.end_to_end.support.images import image_overrides
 from tests.end_to_end.support.pods import await_rollouts
 
 # Later tests of the session would run on it.
-pytestmark = pytest.mark.spoils
+pytestmark = [pytest.mark.soak, pytest.mark.spoils]
 
 NEXT = {"mariadb": "11.8.8", "mariadb_backup": "11.8-1"}
 CONSENT = {"estate_allow_upgrade": ["StatefulSet/mariadb/mariadb"]}
