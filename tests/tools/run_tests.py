@@ -74,12 +74,12 @@ LANES = [
         Part("unit", pytest("tests/unit")),
         Part("contract", pytest("tests/contract")),
         Part("integration", pytest("tests/integration")),
+        Part("molecule", [str(BIN / "python"), "tests/tools/run_molecule.py"], whole),
+        Part("sanity", ["tests/tools/sanity"], whole),
     ],
     [
         Part("end_to_end", pytest("tests/end_to_end")),
         Part("lab", pytest("tests/lab/tests")),
-        Part("molecule", [str(BIN / "python"), "tests/tools/run_molecule.py"], whole),
-        Part("sanity", ["tests/tools/sanity"], whole),
     ],
 ]
 
