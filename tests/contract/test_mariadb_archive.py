@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import functools
 import itertools
 import json
@@ -22,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from mariadb_archive.archiver import Archiver
 from mariadb_archive.azure_store import BlobStore
 from mariadb_archive.check import check
-from mariadb_archive.drill import Drill, Limits, drill
+from mariadb_archive.drill import Drill, Limits, drill, proven
 from mariadb_archive.envelope import Archive
 from mariadb_archive.errors import BackupError
 from mariadb_archive.full import back_up
@@ -39,7 +41,7 @@ from mariadb_archive.store import AlreadyThere, Blob
 from tests.contract import mariadb
 from tests.contract.archive import RsaWrapper, programs, store
 from tests.contract.conftest import find
-from tests.contract.rendered import render
+from tests.contract.rendered import ROOT, render
 from tests.contract.scratch import scratch_folder
 from tests.contract.stand_in import free_port
 from tests.lab.blob.testing import Storage, storage_account
@@ -478,6 +480,69 @@ def test_a_drill_is_not_passed_by_what_is_spoiled(prepared: Prepared) -> None:
         tried(prepared, limits=Limits(full_hours=0, log_minutes=10))
     with pytest.raises(BackupError, match="are not archived"):
         tried(prepared, limits=Limits(full_hours=26, log_minutes=0))
+
+
+def restored_beside(prepared: Prepared, statements: str = "") -> Path:
+    """What a restore for good makes of the moment, and says of it."""
+    site, target = prepared.site, prepared.site.folder / "restored" / "mysql"
+    where: dict[str, Any] = {"instance": "mariadb", "target": target, "moment": prepared.moment}
+    done = proven(site.archive, site.programs, statements=statements, **where)
+    assert done.problems == []
+    assert done.counts["clinic.patient"] == len(site.of_before(prepared.moment))
+    assert done.facts()["drill"]["moment"] == dt.datetime.fromtimestamp(prepared.moment, dt.UTC).isoformat()
+    return target
+
+
+def role_statements() -> str:
+    """The statements of the role, as an inventory gives them."""
+    text = (ROOT / "roles" / "mariadb" / "defaults" / "main.yml").read_text(encoding="utf-8")
+    return str(yaml.safe_load(text)["mariadb_restore_sql"]).replace("{{ mariadb_database }}", "clinic")
+
+
+def test_what_is_restored_for_good_is_checked_and_has_its_index_made_anew(prepared: Prepared) -> None:
+    site = prepared.site
+    site.live.root(
+        "CREATE TABLE clinic.global_property (property VARCHAR(255) PRIMARY KEY, property_value TEXT); "
+        "INSERT INTO clinic.global_property VALUES ('search.indexVersion', '8'), ('default_locale', 'fr')"
+    )
+    prepared.moment = next_second()
+    site.archiver.round()
+    target = restored_beside(prepared, role_statements())
+    with site.started(target) as restored:
+        rows = dict(line.split("\t") for line in restored.root("SELECT * FROM clinic.global_property").splitlines())
+        assert rows == {"search.indexVersion": "", "default_locale": "fr"}
+        logged = restored.root("SELECT @@gtid_binlog_state").strip()
+        assert logged == "", "no log of changes has the statements"
+
+
+def test_where_there_is_no_index_nothing_is_done(prepared: Prepared) -> None:
+    target = restored_beside(prepared, role_statements())
+    assert prepared.site.rows(target) == prepared.site.of_before(prepared.moment)
+
+
+def test_a_statement_that_is_refused_is_an_error(prepared: Prepared) -> None:
+    with pytest.raises(BackupError, match="doesn't exist"):
+        restored_beside(prepared, "UPDATE clinic.nothing SET a = 1")
+
+
+def test_an_archive_that_no_drill_would_take_is_restored_from(prepared: Prepared) -> None:
+    with pytest.raises(BackupError, match="hours old"):
+        tried(prepared, limits=Limits(full_hours=0, log_minutes=0))
+    assert restored_beside(prepared).is_dir()
+
+
+@pytest.mark.sabotage
+def test_a_restore_that_brings_damage_back_is_not_passed(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(*arguments: Any, target: Path, **options: Any) -> Restored:
+        done = restore(*arguments, target=target, **options)
+        content = bytearray((target / "clinic" / "patient.ibd").read_bytes())
+        content[16384 * 3 + 200 : 16384 * 3 + 300] = b"\xff" * 100
+        (target / "clinic" / "patient.ibd").write_bytes(content)
+        return done
+
+    monkeypatch.setattr("mariadb_archive.drill.restore", damaged)
+    with pytest.raises((AssertionError, BackupError)):
+        restored_beside(prepared)
 
 
 def last_but_one_log_missing(store: BlobStore) -> Callable[[Blob], bool]:

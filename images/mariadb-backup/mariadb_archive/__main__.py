@@ -21,7 +21,7 @@ from mariadb_archive import selection
 from mariadb_archive.archiver import Archiver
 from mariadb_archive.azure_store import BlobStore
 from mariadb_archive.check import check
-from mariadb_archive.drill import Limits, drill
+from mariadb_archive.drill import Limits, drill, proven
 from mariadb_archive.envelope import Archive
 from mariadb_archive.errors import BackupError
 from mariadb_archive.full import back_up
@@ -114,10 +114,16 @@ def _fresh(options: argparse.Namespace) -> None:
     _print({"fresh": True})
 
 
-def _restore(options: argparse.Namespace) -> None:
-    archive = _archive(options)
-    done = restore(archive, Programs(), instance=options.instance, moment=options.to, target=options.target)
+def _restore(options: argparse.Namespace) -> int:
+    if options.sql and not options.check:
+        raise BackupError("--sql is run on what was checked: give --check too")
+    archive, where = _archive(options), {"instance": options.instance, "target": options.target, "moment": options.to}
+    if not options.check:
+        _print(restore(archive, Programs(), **where).facts())
+        return 0
+    done = proven(archive, Programs(), statements=options.sql, told=_print_step, **where)
     _print(done.facts())
+    return int(bool(done.problems))
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -204,6 +210,8 @@ def _parser() -> argparse.ArgumentParser:
     restored = command("restore", _restore, "Make a data directory as of a moment.")
     restored.add_argument("--to", type=moment_of, required=True, help="2026-11-20T14:03:00+01:00")
     restored.add_argument("--target", type=Path, required=True, help="folder that does not exist, or is empty")
+    restored.add_argument("--check", action="store_true", help="read every table of it, as a drill does")
+    restored.add_argument("--sql", default="", help="statements to run on it once it is checked")
     checked = command("check", _check, "Check all tables of a data directory that no server uses, and count.")
     checked.add_argument("--target", type=Path, required=True)
     prune = command("prune", _prune, "Remove what no restore to the last days needs.")

@@ -20,6 +20,8 @@ TABLES = f"""SELECT TABLE_SCHEMA, TABLE_NAME,
      AND COLUMN_NAME IN ('date_created', 'date_changed'))
 FROM information_schema.TABLES t WHERE TABLE_TYPE = 'BASE TABLE' AND TABLE_SCHEMA NOT IN ({SYSTEM})
 ORDER BY 1, 2"""  # noqa: S608 (constants)
+# A table of patients' observations takes its time.
+TABLE_SECONDS = 6 * 3600
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,16 @@ class Checked:
         return asdict(self)
 
 
-def check(programs: Programs, data: Path) -> Checked:
+def check(programs: Programs, data: Path, *, statements: str = "") -> Checked:
     """Read every table of a data directory that no server uses.
 
     Args:
         programs: MariaDB's programs.
         data: the data directory.
+        statements: SQL to run once every table was read and none is damaged. No log of changes has it.
 
     Raises:
-        BackupError: no server starts on it.
+        BackupError: no server starts on it, or it refuses a statement.
     """
     done = Checked()
     if not (data / "mysql").is_dir():
@@ -56,14 +59,18 @@ def check(programs: Programs, data: Path) -> Checked:
                 place = f"`{schema}`.`{table}`"
                 done.problems.extend(
                     f"{name}: {row[-1]}"
-                    for row in server.ask(f"CHECK TABLE {place}")
+                    for row in server.ask(f"CHECK TABLE {place}", timeout=TABLE_SECONDS)
                     if row[2] == "error" or (row[2] == "status" and row[3] != "OK")
                 )
-                [[count]] = server.ask(f"SELECT COUNT(*) FROM {place}")  # noqa: S608 (names from the catalogue)
+                counting = f"SELECT COUNT(*) FROM {place}"  # noqa: S608 (names from the catalogue)
+                [[count]] = server.ask(counting, timeout=TABLE_SECONDS)
                 done.rows[name] = int(count)
                 for column in [] if dates == "NULL" else dates.split(","):
-                    [[newest]] = server.ask(f"SELECT MAX(`{column}`) FROM {place}")  # noqa: S608
+                    latest = f"SELECT MAX(`{column}`) FROM {place}"  # noqa: S608
+                    [[newest]] = server.ask(latest, timeout=TABLE_SECONDS)
                     done.newest[f"{name}.{column}"] = newest
+            if statements and not done.problems:
+                server.ask(statements)
         finally:
             server.ask("SHUTDOWN")
     return done

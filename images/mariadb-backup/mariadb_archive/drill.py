@@ -1,4 +1,4 @@
-"""A restore that is thrown away: whether what is archived comes back, and how long that takes."""
+"""A restore and what came of it: whether what is archived comes back, and how long that takes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mariadb_archive.restore import restore
 from mariadb_archive.selection import fresh_enough, full_due, latest, ranges
 from mariadb_archive.server import Programs
 
-__all__ = ["Drill", "Limits", "drill", "later_than"]
+__all__ = ["Drill", "Limits", "drill", "later_than", "proven"]
 
 # Rows carry times of the application's clock and zone: only what is clearly after the moment is wrong.
 ZONES = dt.timedelta(days=1)
@@ -60,7 +60,7 @@ def drill(
     moment: float | None = None,
     told: Callable[[dict[str, Any]], None] = lambda step: None,
 ) -> Drill:
-    """Restore a moment, read every table of it, and measure.
+    """Find out whether what is archived can be relied on: it is young, has no gap, and comes back.
 
     Args:
         archive: where the backups are.
@@ -82,6 +82,34 @@ def drill(
     old = fresh_enough(manifests, now=now, full_hours=limits.full_hours, log_minutes=limits.log_minutes)
     if unfit or old:
         raise BackupError(unfit or "; ".join(old))
+    wanted = latest(manifests) if moment is None else moment
+    return proven(archive, programs, instance=instance, target=target, moment=wanted, told=told)
+
+
+def proven(
+    archive: Archive,
+    programs: Programs,
+    *,
+    instance: str,
+    target: Path,
+    moment: float,
+    statements: str = "",
+    told: Callable[[dict[str, Any]], None] = lambda step: None,
+) -> Drill:
+    """Restore a moment, read every table of it, and measure. An old archive is as good as a young one.
+
+    Args:
+        archive: where the backups are.
+        programs: MariaDB's programs, of the series of the backup.
+        instance: name of the server in the archive.
+        target: the data directory to make; see `restore`.
+        moment: seconds since 1970.
+        statements: SQL to run on what came back; see `check`.
+        told: hears of each step.
+
+    Raises:
+        BackupError: it cannot be restored; the message says why.
+    """
     seconds: dict[str, float] = {}
 
     @contextmanager
@@ -91,11 +119,10 @@ def drill(
         yield
         seconds[step] = round(time.monotonic() - started, 1)
 
-    wanted = latest(manifests) if moment is None else moment
     with measured("restore"):
-        restored = restore(archive, programs, instance=instance, moment=wanted, target=target)
+        restored = restore(archive, programs, instance=instance, moment=moment, target=target)
     with measured("check"):
-        found = check(programs, target)
+        found = check(programs, target, statements=statements)
     problems = [*found.problems, *later_than(dt.datetime.fromisoformat(restored.moment), found.newest)]
     if not any(found.rows.values()):
         problems.append("no row came back")

@@ -67,14 +67,14 @@ class Server:
     programs: Programs
     connection: tuple[str, ...]
 
-    def ask(self, statement: str) -> list[list[str]]:
-        """Run a statement; return its rows.
+    def ask(self, statement: str, *, timeout: float = 120) -> list[list[str]]:
+        """Run a statement, which may take so many seconds; return its rows.
 
         Raises:
             BackupError: the server refuses or does not answer.
         """
         defaults = [] if any("defaults" in option for option in self.connection) else ["--no-defaults"]
-        output = self.programs.run("mariadb", *defaults, *self.connection, "-BN", stdin=statement, timeout=120)
+        output = self.programs.run("mariadb", *defaults, *self.connection, "-BN", stdin=statement, timeout=timeout)
         return [line.split("\t") for line in output.splitlines()]
 
     def is_replica(self) -> bool:

@@ -29,7 +29,7 @@ class Asked(Server):
 
     answer: Callable[[], str] = lambda: "0"
 
-    def ask(self, statement: str) -> list[list[str]]:
+    def ask(self, statement: str, *, timeout: float = 120) -> list[list[str]]:
         return [[self.answer()]]
 
 

@@ -46,6 +46,10 @@ def test_a_moment_that_is_none_or_could_be_several(text: str, why: str) -> None:
             "there is no key: set ARCHIVE_KEY or --key",
         ),
         (["check", "--target", "/nonexistent"], "/nonexistent is no data directory"),
+        (
+            ["restore", "--to", "2026-11-20T14:03:00Z", "--target", "/nonexistent", "--sql", "DO 0"],
+            "--sql is run on what was checked: give --check too",
+        ),
     ],
 )
 def test_an_error_is_one_line(arguments: list[str], error: str, capsys: pytest.CaptureFixture[str]) -> None:
