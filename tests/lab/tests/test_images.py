@@ -258,6 +258,41 @@ def test_mariadb_is_upgraded_with_its_data(
 
 
 @needs_root
+def test_mariadb_starts_on_a_restored_data_directory(mariadb: Rootfs, secrets: Path, scripts: Path) -> None:
+    """A backup has no account's file and no note of its version, and its root may have the password of another day."""
+    with folder() as data:
+        with server(mariadb, data, secrets, scripts) as first:
+            eventually(lambda: healthy(first), first)
+            asks(first, "CREATE TABLE openmrs.row (id INT); INSERT INTO openmrs.row VALUES (7)")
+            stop(first)
+        (data / ".my-healthcheck.cnf").unlink()
+        for name in ("mariadb_upgrade_info", "mysql_upgrade_info"):
+            (data / name).unlink(missing_ok=True)
+        (secrets / "root").write_text("Of-today.1\n")
+        with server(mariadb, data, secrets, scripts) as restored:
+            eventually(lambda: healthy(restored), restored)
+            assert asks(restored, "SELECT id FROM openmrs.row") == "7"
+            stop(restored)
+
+
+@needs_root
+@pytest.mark.sabotage
+def test_an_entry_point_that_needs_the_password_of_today_does_not_start_on_it(
+    mariadb: Rootfs, secrets: Path, scripts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, patient = mariadb.path / "usr/local/bin/docker-entrypoint.sh", eventually
+    text, told = program.read_text(), "create_healthcheck_user --dont-use-mysql-root-password"
+    assert told in text
+    monkeypatch.setitem(globals(), "eventually", lambda ready, container: patient(ready, container, 40))
+    program.write_text(text.replace(told, "create_healthcheck_user"))
+    try:
+        with pytest.raises(AssertionError):
+            test_mariadb_starts_on_a_restored_data_directory(mariadb, secrets, scripts)
+    finally:
+        program.write_text(text)
+
+
+@needs_root
 def test_nothing_of_this_machine_is_in_an_image(mariadb: Rootfs) -> None:
     etc = mariadb.path / "etc"
     left = ("apt/sources.list", "apt/apt.conf", "resolv.conf", "hostname")

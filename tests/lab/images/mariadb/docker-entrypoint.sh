@@ -167,13 +167,15 @@ create_system_tables() {
 }
 
 # An account that can see nothing, for healthcheck.sh alone; its password is known to the data directory only.
+# Arguments: what docker_process_sql needs to log in.
 create_healthcheck_user() {
   local password host
   password=$(head -c 32 /dev/urandom | base64 -w 0 | tr -d '+/=')
   for host in localhost 127.0.0.1 ::1; do
     printf "CREATE OR REPLACE USER healthcheck@'%s' IDENTIFIED BY '%s';\n" "$host" "$password"
     printf "GRANT %s ON *.* TO healthcheck@'%s';\n" "${MARIADB_HEALTHCHECK_GRANTS:-USAGE}" "$host"
-  done | { printf 'SET SESSION sql_log_bin = 0;\n' && cat; } | MARIADB_DATABASE='' docker_process_sql --database=mysql
+  done | { printf 'SET SESSION sql_log_bin = 0;\nFLUSH PRIVILEGES;\n' && cat; } \
+    | MARIADB_DATABASE='' docker_process_sql "$@" --database=mysql
   (
     umask 077
     printf '[mariadb-client]\nport=%s\nsocket=%s\nuser=healthcheck\npassword=%s\n' "$PORT" "$SOCKET" "$password" \
@@ -299,15 +301,13 @@ upgrade() {
   mysql_note "the upgrade is done"
 }
 
-# A data directory from before health checks had an account.
+# A data directory from before health checks had an account, or from a backup, whose root may have another password than
+# this container was given: so all of it is one session, which logs in before the server reads its grants.
 ensure_healthcheck_user() {
   [ ! -f "$DATADIR/.my-healthcheck.cnf" ] || return 0
   mysql_note "making the account of the health check"
   start_local_server --skip-grant-tables
-  {
-    printf 'FLUSH PRIVILEGES;\n'
-  } | MARIADB_DATABASE='' MARIADB_ROOT_PASSWORD='' docker_process_sql --database=mysql
-  create_healthcheck_user
+  create_healthcheck_user --dont-use-mysql-root-password
   stop_local_server
 }
 
