@@ -123,6 +123,15 @@ options:
     type: list
     elements: str
     default: []
+  allow_other_volumes:
+    description:
+      - Patterns, as in O(allow_delete), of StatefulSets whose pods may start on other volumes, with the data that is
+        there. That is what other names of their C(volumeClaimTemplates) mean, and it is refused otherwise.
+      - With this consent the StatefulSet is stopped, deleted with its pods and made anew. Its claims stay, so the names
+        of before lead back. Claims of the new names must be there, and no restore into one may have been cut short.
+    type: list
+    elements: str
+    default: []
   force_conflicts:
     description:
       - Take over fields that other field managers hold with other values.
@@ -317,6 +326,7 @@ def _converge(module: AnsibleModule) -> dict[str, t.Any]:
             prune=params["prune"],
             allow_delete=tuple(params["allow_delete"]),
             allow_upgrade=tuple(params["allow_upgrade"]),
+            allow_other_volumes=tuple(params["allow_other_volumes"]),
             take_over=tuple(params["take_over"]),
             force_conflicts=params["force_conflicts"],
             expect_plan=params["expect_plan"] or "",

@@ -508,10 +508,10 @@ def test_a_growth_cut_short_is_completed(engine: Engine, monkeypatch: pytest.Mon
     pod = uid_of(engine, "pod/db-0")
     real = KubeClient.apply
 
-    def cut(self: KubeClient, resource: Any, body: Any, *, dry_run: bool, force: bool = False) -> Document:
+    def cut(self: KubeClient, resource: Any, body: Any, *, dry_run: bool, **options: Any) -> Document:
         if body["kind"] == "StatefulSet" and not dry_run:
             raise ConnectionFailed("cut short")
-        return real(self, resource, body, dry_run=dry_run, force=force)
+        return real(self, resource, body, dry_run=dry_run, **options)
 
     monkeypatch.setattr(KubeClient, "apply", cut)
     with pytest.raises(OutcomeError, match="cut short"):
@@ -533,3 +533,85 @@ def test_a_growth_that_takes_the_pod_along_is_noticed(engine: Engine, monkeypatc
     monkeypatch.setattr(KubeClient, "delete", delete)
     with pytest.raises((AssertionError, subprocess.CalledProcessError)):
         test_a_disk_grows_around_a_running_pod(engine)
+
+
+CONSENT: Document = {"allow_other_volumes": ("StatefulSet/*/db",)}
+
+
+def on_volume(engine: Engine, volume: str, service: str = "db") -> Document:
+    document = stateful(engine, "1Gi", service)
+    document["spec"]["volumeClaimTemplates"][0]["metadata"]["name"] = volume
+    container = document["spec"]["template"]["spec"]["containers"][0]
+    container["volumeMounts"] = [{"name": volume, "mountPath": "/data"}]
+    return document
+
+
+def with_two_volumes(engine: Engine) -> None:
+    """A StatefulSet on one claim, and another claim that it could be put on."""
+    engine.run(engine.namespace, on_volume(engine, "data"))
+    engine.kubectl("wait", "--for=create", "pod/db-0", "--timeout=60s")
+    claim = engine.document("v1", "PersistentVolumeClaim", "other-db-0")
+    claim["spec"] = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    engine.kubectl("create", "-f", "-", stdin=yaml.safe_dump(claim))
+
+
+def volumes_of(engine: Engine) -> str:
+    return engine.kubectl("get", "pod/db-0", "-o", "jsonpath={.spec.volumes[*].persistentVolumeClaim.claimName}")
+
+
+def test_pods_start_on_other_volumes_with_consent_only(engine: Engine) -> None:
+    with_two_volumes(engine)
+    before = [uid_of(engine, what) for what in ("pod/db-0", "statefulset/db", "pvc/data-db-0")]
+    other = [engine.namespace, on_volume(engine, "other")]
+    for check in (True, False):
+        with pytest.raises(OutcomeError, match="its pods would start on other volumes, other instead of data"):
+            engine.run(*other, check=check)
+        with pytest.raises(OutcomeError, match="there is no claim third-db-0"):
+            engine.run(engine.namespace, on_volume(engine, "third"), check=check, **CONSENT)
+        with pytest.raises(OutcomeError, match=r"spec\.serviceName"):
+            engine.run(engine.namespace, on_volume(engine, "data", service="another"), check=check, **CONSENT)
+    predicted = engine.run(*other, check=True, **CONSENT)
+    assert verbs(predicted) == [("update", f"StatefulSet/{engine.name}/db")]
+    assert drift(predicted)["spec.volumeClaimTemplates[0].metadata.name"] == ("other", "data")
+    paths = {path for path in drift(predicted) if not path.startswith("spec.template.spec.containers[name=db]")}
+    assert paths == {"spec.volumeClaimTemplates[0].metadata.name"}, "what is the same is no drift"
+    assert [uid_of(engine, what) for what in ("pod/db-0", "statefulset/db", "pvc/data-db-0")] == before
+    done = engine.run(*other, expect_plan=predicted["plan_digest"], **CONSENT)
+    assert done["plan"] == predicted["plan"]
+    engine.kubectl("wait", "--for=create", "pod/db-0", "--timeout=60s")
+    after = [uid_of(engine, what) for what in ("pod/db-0", "statefulset/db", "pvc/data-db-0")]
+    assert [old == new for old, new in zip(before, after, strict=True)] == [False, False, True]
+    assert volumes_of(engine) == "other-db-0"
+    again = engine.run(*other)
+    assert (again["changed"], again["findings"]) == (False, [])
+
+
+def test_an_exchange_of_volumes_cut_short_is_completed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_two_volumes(engine)
+    real = KubeClient.apply
+
+    def cut(self: KubeClient, resource: Any, body: Any, *, dry_run: bool, **options: Any) -> Document:
+        if body["kind"] == "StatefulSet" and not dry_run:
+            raise ConnectionFailed("cut short")
+        return real(self, resource, body, dry_run=dry_run, **options)
+
+    monkeypatch.setattr(KubeClient, "apply", cut)
+    with pytest.raises(OutcomeError, match="cut short"):
+        engine.run(engine.namespace, on_volume(engine, "other"), **CONSENT)
+    monkeypatch.undo()
+    assert engine.kubectl("get", "statefulsets,pods", "-o", "name") == ""
+    assert engine.run(engine.namespace, on_volume(engine, "other"), **CONSENT)["changed"]
+    engine.kubectl("wait", "--for=create", "pod/db-0", "--timeout=60s")
+    assert volumes_of(engine) == "other-db-0"
+
+
+@pytest.mark.sabotage
+def test_an_exchange_that_leaves_the_pods_is_noticed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = KubeClient.delete
+
+    def delete(self: KubeClient, resource: Any, live: Any, *, dry_run: bool, foreground: bool = False) -> None:
+        real(self, resource, live, dry_run=dry_run, orphan=foreground)
+
+    monkeypatch.setattr(KubeClient, "delete", delete)
+    with pytest.raises((AssertionError, subprocess.CalledProcessError)):
+        test_pods_start_on_other_volumes_with_consent_only(engine)

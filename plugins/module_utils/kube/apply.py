@@ -168,6 +168,8 @@ class Applier:
         taken = f" (taking {', '.join(c.path for c in state.conflicts)} over)" if force else ""
         if state.grown:
             self._make_way(resource, state)
+        if state.exchange and state.live is not None:
+            self._clear(resource, state.live)
         self._progress.say(f"{verb} {state.manifest.id}{taken}")
         return self._client.apply(resource, seal(state.body), dry_run=False, force=force)
 
@@ -187,6 +189,16 @@ class Applier:
         self._progress.say(f"make {state.manifest.id} anew around its running pods")
         self._client.delete(resource, state.live, dry_run=False, orphan=True)
         wait_gone(self._client, [state.live], timeout=self._timeout, progress=self._progress)
+
+    def _clear(self, resource: Resource, live: Object) -> None:
+        """Take a StatefulSet away with its pods: those that it adopts keep the volumes that they have.
+
+        Its claims stay. Cut short after it, the next run finds no StatefulSet and makes it.
+        """
+        self._permit_write()
+        self._progress.say(f"stop {ObjectId.of(live)} to make it anew on other volumes")
+        self._client.delete(resource, live, dry_run=False, foreground=True)
+        wait_gone(self._client, [live], timeout=self._timeout, progress=self._progress)
 
     def _apply_parent(self, parent: Manifest) -> None:
         self._permit_write()

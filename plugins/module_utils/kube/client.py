@@ -185,15 +185,22 @@ class KubeClient:
                 return items
 
     def apply(
-        self, resource: Resource, body: Mapping[str, t.Any], *, dry_run: bool, force: bool = False
+        self,
+        resource: Resource,
+        body: Mapping[str, t.Any],
+        *,
+        dry_run: bool,
+        force: bool = False,
+        manager: str = FIELD_MANAGER,
     ) -> dict[str, t.Any]:
         """Server-side apply.
 
         Args:
             resource: the kind's resource.
-            body: the whole desired object.
+            body: all that the manager wants of the object.
             dry_run: only ask what would come out.
             force: take fields over that other managers hold.
+            manager: as whom.
 
         Returns:
             The object as it is, or would be, afterwards.
@@ -213,13 +220,21 @@ class KubeClient:
                 body=dict(body),
                 name=metadata["name"],
                 namespace=metadata.get("namespace"),
-                field_manager=FIELD_MANAGER,
+                field_manager=manager,
                 force_conflicts=force or None,
                 **options,
             ),
         )
 
-    def delete(self, resource: Resource, live: Mapping[str, t.Any], *, dry_run: bool, orphan: bool = False) -> None:
+    def delete(
+        self,
+        resource: Resource,
+        live: Mapping[str, t.Any],
+        *,
+        dry_run: bool,
+        orphan: bool = False,
+        foreground: bool = False,
+    ) -> None:
         """Delete this very object (by its uid); one that is gone already is fine.
 
         Args:
@@ -227,6 +242,7 @@ class KubeClient:
             live: the object.
             dry_run: only ask whether it may be deleted.
             orphan: what it made stays, running.
+            foreground: it is gone only after what it made.
 
         Raises:
             ApiError: refused.
@@ -235,7 +251,7 @@ class KubeClient:
         body: dict[str, t.Any] = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
-            "propagationPolicy": "Orphan" if orphan else "Background",
+            "propagationPolicy": "Orphan" if orphan else "Foreground" if foreground else "Background",
             "preconditions": {"uid": metadata["uid"]},
         }
         if dry_run:

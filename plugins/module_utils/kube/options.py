@@ -38,6 +38,7 @@ _OPTIONS: dict[str, t.Any] = {
     "prune": {"type": "bool", "default": True},
     "allow_delete": {"type": "list", "elements": "str", "default": []},
     "allow_upgrade": {"type": "list", "elements": "str", "default": []},
+    "allow_other_volumes": {"type": "list", "elements": "str", "default": []},
     "force_conflicts": {"type": "bool", "default": False},
     "take_over": {
         "type": "list",

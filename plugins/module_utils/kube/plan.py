@@ -37,6 +37,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.kube.object
     disclose,
     rank,
 )
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.volumes import Exchange
 
 __all__ = [
     "SOURCE",
@@ -53,6 +54,7 @@ __all__ = [
     "plan_object",
     "state_problems",
     "upgrade_problems",
+    "volume_problems",
 ]
 
 SOURCE = "kubernetes"
@@ -97,6 +99,7 @@ class State:
         unknown: paths whose deferred value is not known yet.
         grown: for a StatefulSet, names of the claim templates that ask for more than the live ones.
         claims: its claims that ask for less, each with its new size.
+        exchange: for a StatefulSet, the volumes that others would take the place of.
     """
 
     manifest: Manifest
@@ -108,6 +111,7 @@ class State:
     unknown: tuple[str, ...] = ()
     grown: tuple[str, ...] = ()
     claims: tuple[tuple[Mapping[str, t.Any], str], ...] = ()
+    exchange: Exchange | None = None
 
 
 def conflicts_of(causes: Iterable[Cause]) -> tuple[Conflict, ...]:
@@ -257,6 +261,34 @@ def upgrade_problems(state: State, allow_upgrade: Sequence[str]) -> list[Platfor
     ]
 
 
+def volume_problems(state: State, allow_other_volumes: Sequence[str]) -> list[PlatformError]:
+    """Why the pods of this object must not start on other volumes.
+
+    Args:
+        state: the object.
+        allow_other_volumes: patterns (C(Kind/namespace/name)) of those whose pods may.
+    """
+    found, where = state.exchange, str(state.manifest.id)
+    if found is None:
+        return []
+    left, taken = ", ".join(found.left), ", ".join(found.taken)
+    if not _allowed(state.manifest.id, allow_other_volumes):
+        what = f"its pods would start on other volumes, {taken} instead of {left}, with the data that is there"
+        remedy = f"Declare {left} again, or name it in allow_other_volumes ({where})"
+    elif found.empty:
+        what = f"its pods would start on empty volumes: there is no claim {found.empty[0]}-{state.manifest.id.name}-0"
+        remedy = "Restore into one first, or correct the name"
+    elif found.unfinished:
+        what = f"its pods would start on half a restore: {found.unfinished[0]} was never found to be whole"
+        remedy = "Run the restore again"
+    elif found.discards:
+        what = f"the claims of {left} would be deleted with it (persistentVolumeClaimRetentionPolicy.whenDeleted)"
+        remedy = "Set that to Retain first"
+    else:
+        return []
+    return [GuardError(what, where=where, remedy=remedy)]
+
+
 def deletion_problems(
     live: Iterable[Mapping[str, t.Any]], applyset: ApplySet, allow_delete: Sequence[str], *, empty_set: bool
 ) -> list[PlatformError]:
@@ -353,6 +385,8 @@ def _drift(state: State, difference: Difference) -> Finding:
 def _message(state: State, difference: Difference, taken: Conflict | None) -> str:
     if state.grown and difference.path.startswith("spec.volumeClaimTemplates"):
         return "it is made anew around its running pods"
+    if state.exchange and difference.path.startswith("spec.volumeClaimTemplates"):
+        return "it is stopped, deleted with its pods, and made anew on the other volumes; no claim is touched"
     return f"taken over from the field manager {taken.manager}" if taken else ""
 
 

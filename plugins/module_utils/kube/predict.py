@@ -27,6 +27,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.kube.expans
 )
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.objects import ObjectId, seal
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.plan import State, conflicts_of
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.volumes import as_made_anew, exchange, trial
 
 if t.TYPE_CHECKING:
     from openshift.dynamic import Resource
@@ -89,7 +90,8 @@ def _dry_run(client: KubeClient, resource: Resource, state: State) -> State:
         except ApiError as exc:
             if exc.status == _NOT_FOUND:
                 return state
-            return _grow(client, resource, dataclasses.replace(state, refused=exc))
+            refused = dataclasses.replace(state, refused=exc)
+            return _exchange(client, resource, refused) or _grow(client, resource, refused)
         state = dataclasses.replace(state, predicted=predicted)
         if _version(predicted) == _version(state.live):
             break
@@ -99,6 +101,24 @@ def _dry_run(client: KubeClient, resource: Resource, state: State) -> State:
         if _version(predicted) == _version(state.live):
             break
     return state
+
+
+def _exchange(client: KubeClient, resource: Resource, state: State) -> State | None:
+    """What would come out of a StatefulSet that is put on other volumes; None when it is not."""
+    claims_of = client.resource("v1", "PersistentVolumeClaim")
+    if state.live is None or state.grown or claims_of is None:
+        return None
+    if exchange(state.body, state.live, []) is None:  # most refusals are another matter: no list is read for them
+        return None
+    found = exchange(state.body, state.live, client.find(claims_of, namespace=state.manifest.id.namespace))
+    try:
+        made = client.apply(resource, trial(state.body), dry_run=True)
+    except ApiError as exc:
+        return dataclasses.replace(state, refused=exc)
+    # Nobody holds a field of what does not exist yet.
+    return dataclasses.replace(
+        state, refused=None, conflicts=(), predicted=as_made_anew(made, state.live), exchange=found
+    )
 
 
 def _grow(client: KubeClient, resource: Resource, state: State) -> State:

@@ -124,6 +124,8 @@ def _stateful_set(obj: Object) -> Readiness:
     strategy = spec.get("updateStrategy") or {}
     if ready < wanted:
         return Readiness(WAITING, f"{ready} of {wanted} replicas ready")
+    if (surplus := _count(status, "replicas") - wanted) > 0:
+        return Readiness(WAITING, f"{surplus} replicas too many still running")
     if strategy.get("type") == "OnDelete":
         return _READY
     partition = _count(strategy.get("rollingUpdate") or {}, "partition")

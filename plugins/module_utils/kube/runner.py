@@ -39,6 +39,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.kube.plan i
     join,
     state_problems,
     upgrade_problems,
+    volume_problems,
 )
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.predict import predict, try_deletions
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.read import Live, read, read_parent
@@ -66,6 +67,7 @@ class Options:
     prune: bool = True
     allow_delete: tuple[str, ...] = ()
     allow_upgrade: tuple[str, ...] = ()
+    allow_other_volumes: tuple[str, ...] = ()
     take_over: tuple[str, ...] = ()
     force_conflicts: bool = False
     expect_plan: str = ""
@@ -278,6 +280,7 @@ class Runner:
             )
         ]
         problems += [problem for state in states for problem in upgrade_problems(state, options.allow_upgrade)]
+        problems += [problem for state in states for problem in volume_problems(state, options.allow_other_volumes)]
         problems += deletion_problems(surplus, self._applyset, options.allow_delete, empty_set=empty)
         if not options.check:
             problems += _unfounded(client, states, live)

@@ -131,7 +131,9 @@ class FakeCluster:
     def events(self, identity: ObjectId) -> list[Object]:
         return []
 
-    def apply(self, resource: Kind, body: Mapping[str, t.Any], *, dry_run: bool, force: bool = False) -> Object:
+    def apply(
+        self, resource: Kind, body: Mapping[str, t.Any], *, dry_run: bool, force: bool = False, manager: str = ""
+    ) -> Object:
         identity = ObjectId.of(body)
         name = str(identity)
         self.log.append(f"{'dry ' if dry_run else ''}apply {name}{' by force' if force else ''}")
@@ -168,9 +170,18 @@ class FakeCluster:
             self.applied[identity] = copy.deepcopy(dict(body))
         return after
 
-    def delete(self, resource: Kind, live: Mapping[str, t.Any], *, dry_run: bool, orphan: bool = False) -> None:
+    def delete(
+        self,
+        resource: Kind,
+        live: Mapping[str, t.Any],
+        *,
+        dry_run: bool,
+        orphan: bool = False,
+        foreground: bool = False,
+    ) -> None:
         identity = ObjectId.of(live)
-        self.log.append(f"{'dry ' if dry_run else ''}delete {identity}{' alone' if orphan else ''}")
+        how = " alone" if orphan else " after its pods" if foreground else ""
+        self.log.append(f"{'dry ' if dry_run else ''}delete {identity}{how}")
         if not dry_run:
             self.store.pop(identity, None)
 

@@ -68,6 +68,8 @@ AHEAD = {"currentRevision": "a", "updateRevision": "b"}
         (deployment(**condition("ReplicaFailure", message="quota")), FAILED, "quota"),
         (stateful(readyReplicas=3, updatedReplicas=3, **SAME), READY, ""),
         (stateful(readyReplicas=2, **SAME), WAITING, "2 of 3 replicas ready"),
+        (stateful({"replicas": 0}, replicas=1, readyReplicas=1, **SAME), WAITING, "1 replicas too many still running"),
+        (stateful({"replicas": 0}, replicas=0, **SAME), READY, ""),
         (stateful(readyReplicas=3, updatedReplicas=1, **AHEAD), WAITING, "1 of 3 replicas updated"),
         (stateful(readyReplicas=3, **SAME), WAITING, "0 of 3 replicas updated"),
         (stateful({"updateStrategy": {"type": "OnDelete"}}, readyReplicas=3, **AHEAD), READY, ""),
