@@ -48,7 +48,7 @@ def test_lint() -> None:
         {"gateway": {"replicas": 0}},
         {"gateway": {"readTimeout": 5}},
         {"backend": {"coreVersion": "2.8"}},
-        {"backend": {"replicas": 0}},
+        {"backend": {"replicas": -1}},
         {"lockDoctor": {"image": {"tag": "latest"}}},
         {"frontend": {"resources": {"limits": {"memory": None}}}},
     ],

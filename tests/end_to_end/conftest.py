@@ -21,10 +21,10 @@ from tests.lab.nodes.availability import obstacle
 
 HOST = "openmrs.lab.audioprothese.example"
 SITE_SECONDS = 1800
-# Small, so that a disk can be seen to grow within what all disks of the lab may take: by variable, the claim.
+# Small, so that a disk can be seen to grow within what all disks of the lab may take: by variable, whose it is.
 DISKS = {
-    "mariadb_storage_size": ("mariadb", "data-mariadb-0", "6Gi"),
-    "openmrs_storage_size": ("openmrs", "data-openmrs-backend-0", "3Gi"),
+    "mariadb_storage_size": ("mariadb", "mariadb", "6Gi"),
+    "openmrs_storage_size": ("openmrs", "openmrs-backend", "3Gi"),
 }
 # So that a test sees what it waits for.
 ARCHIVE_SECONDS = 20
@@ -85,20 +85,24 @@ def platform() -> Iterator[Platform]:
         status = json.loads(lab.command("status", "--json").stdout)
         assert status["nodes"] == "containers", status.get("nodes_why")
         lab.command("images", timeout=UP_TIMEOUT)
-        declared = {**disk_sizes(lab), "mariadb_archive_every": ARCHIVE_SECONDS}
+        declared = {**disks(lab), "mariadb_archive_every": ARCHIVE_SECONDS}
         creation = run_playbook(lab, "site", extra=declared, timeout=SITE_SECONDS)
         creation.ok()
         yield Platform(lab, creation, declared)
 
 
-def disk_sizes(lab: Lab) -> dict[str, object]:
-    """Return the sizes to declare: small ones, or those that are there in a lab that somebody works with."""
+def disks(lab: Lab) -> dict[str, object]:
+    """Return what to declare of disks: small ones, or those that are there in a lab that somebody works with."""
     found: dict[str, object] = {}
-    for variable, (namespace, claim, size) in DISKS.items():
-        path = "jsonpath={.spec.resources.requests.storage}"
-        there = "admin_kubeconfig" in lab.info and Path(lab.info["admin_kubeconfig"]).exists()
-        live = lab.kubectl("get", "pvc", claim, "-n", namespace, "-o", path, check=False) if there else ""
-        found[variable] = live or size
+    there = "admin_kubeconfig" in lab.info and Path(lab.info["admin_kubeconfig"]).exists()
+    template = "{.spec.volumeClaimTemplates[0]"
+    path = f"jsonpath={template}.metadata.name}} {template}.spec.resources.requests.storage}}"
+    for variable, (namespace, owner, size) in DISKS.items():
+        live = lab.kubectl("get", "statefulset", owner, "-n", namespace, "-o", path, check=False) if there else ""
+        volume, _, live_size = live.partition(" ")
+        found[variable] = live_size or size
+        if volume and owner == "mariadb":
+            found["mariadb_volume"] = volume
     return found
 
 

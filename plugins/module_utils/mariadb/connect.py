@@ -19,6 +19,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.converge.re
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube import connection
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.client import KubeClient
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.lookup import Azure, Lookup
+from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.claims import Claims
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.jobs import Jobs
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.pods import Pod, find_pods, set_role
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.runner import Server
@@ -81,6 +82,12 @@ class Connections:
         if self._client is None or self._settings is None:
             raise RuntimeError("pods() comes first")
         return Jobs(self._client, self._settings, self.progress.say)
+
+    def claims(self) -> Claims:
+        """Claims of the cluster, once its pods were asked for."""
+        if self._client is None:
+            raise RuntimeError("pods() comes first")
+        return Claims(self._client, self.progress)
 
     def servers(self) -> list[Server] | None:
         """The servers of the StatefulSet, or None while there is no cluster."""

@@ -65,13 +65,29 @@ class Jobs:
     def __init__(self, client: KubeClient, configuration: Configuration, say: Callable[[str], None]) -> None:
         self._client, self._configuration, self._say = client, configuration, say
 
-    def run(self, manifest: Mapping[str, t.Any], *, timeout: float, heard: Callable[[str], None]) -> Outcome:
+    def get(self, name: str, namespace: str) -> dict[str, t.Any] | None:
+        """A Job, or None.
+
+        Raises:
+            KubeError: it cannot be read.
+        """
+        return self._client.get(self._resource("batch/v1", "Job"), name, namespace)
+
+    def run(
+        self,
+        manifest: Mapping[str, t.Any],
+        *,
+        timeout: float,
+        heard: Callable[[str], None],
+        resume: Callable[[Mapping[str, t.Any]], bool] = lambda job: False,
+    ) -> Outcome:
         """Run a Job to its end and remove it, whatever happens.
 
         Args:
             manifest: the Job; its name is the lock of all that do the same.
             timeout: seconds it may take.
             heard: gets each line that its pod prints.
+            resume: whether one that is there already is this one, left by a run that was cut short.
 
         Raises:
             MariaDBError: another one runs, or it does not end in time.
@@ -80,12 +96,17 @@ class Jobs:
         name, namespace = manifest["metadata"]["name"], manifest["metadata"]["namespace"]
         where = f"Job/{namespace}/{name}"
         jobs = self._resource("batch/v1", "Job")
-        if (other := self._client.get(jobs, name, namespace)) is not None:
+        other = self._client.get(jobs, name, namespace)
+        if other is not None and resume(other):
+            self._say(f"{where} goes on")
+        elif other is not None:
             if outcome_of(other) is None:
                 raise MariaDBError("another run is at it", where=where, remedy="Wait for it, or delete that Job")
             self._remove(jobs, name, namespace)
+            other = None
         try:
-            self._client.apply(jobs, dict(manifest), dry_run=False, force=True)
+            if other is None:
+                self._client.apply(jobs, dict(manifest), dry_run=False, force=True)
             return self._follow(jobs, name, namespace, timeout=timeout, heard=heard)
         finally:
             self._remove(jobs, name, namespace)

@@ -13,7 +13,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.converge.le
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import redaction_argument_spec
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.accounts import LIMITS, PLUGINS
 
-__all__ = ["accounts_spec", "archive_spec", "common_spec", "logins_spec", "replication_spec"]
+__all__ = ["accounts_spec", "archive_spec", "common_spec", "logins_spec", "replication_spec", "restore_spec"]
 
 _COMMON: t.Final[dict[str, t.Any]] = {
     "namespace": {"type": "str", "required": True},
@@ -120,6 +120,28 @@ _ARCHIVE: t.Final[dict[str, t.Any]] = {
     "_progress": {"type": "str"},
     "_run": {"type": "dict"},
 }
+
+
+_RESTORE: t.Final[dict[str, t.Any]] = {
+    "to": {"type": "str", "required": True},
+    "volume": {"type": "str"},
+    "namespace": {"type": "str", "required": True},
+    "statefulset": {"type": "str", "required": True},
+    "container": {"type": "str", "default": "archive"},
+    "primary": {"type": "int", "default": 0},
+    "storage_class": {"type": "str", "required": True},
+    "size": {"type": "str", "required": True},
+    "labels": {"type": "dict", "default": {}},
+    "job": {"type": "dict", "required": True},
+    "timeout": {"type": "int", "default": 14400},
+    "cluster": {"type": "str"},
+    "_progress": {"type": "str"},
+}
+
+
+def restore_spec() -> dict[str, t.Any]:
+    """Options of C(mariadb_restore)."""
+    return {**copy.deepcopy(_RESTORE), **lease_argument_spec()}
 
 
 def archive_spec() -> dict[str, t.Any]:

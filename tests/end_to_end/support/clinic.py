@@ -87,6 +87,18 @@ class Clinic:
         found: dict[str, Any] = answer.json()
         return found
 
+    def search(self, text: str) -> set[str]:
+        """Ask the search index; return the uuids of the patients that it and the database know."""
+        with self.client() as client:
+            answer = client.get(f"{REST}/patient", params={"q": text}, auth=("admin", self.password))
+        answer.raise_for_status()
+        return {str(found["uuid"]) for found in answer.json()["results"]}
+
+    def reindex(self) -> None:
+        """Have the search index made anew."""
+        with self.client() as client:
+            client.post(f"{REST}/searchindexupdate", auth=("admin", self.password)).raise_for_status()
+
 
 class Ledger:
     """Every record that the server has confirmed: none of them may ever be missing again."""

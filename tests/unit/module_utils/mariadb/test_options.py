@@ -12,10 +12,13 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.kube.connec
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.options import (
     accounts_spec,
     replication_spec,
+    restore_spec,
 )
 
 
-@pytest.mark.parametrize("own", [accounts_spec(), replication_spec()], ids=["accounts", "replication"])
+@pytest.mark.parametrize(
+    "own", [accounts_spec(), replication_spec(), restore_spec()], ids=["accounts", "replication", "restore"]
+)
 def test_no_option_has_the_name_of_a_connection_option(own):
     """A password of the database under the name of one of Azure would be sent to Azure."""
     assert set(own).isdisjoint(set(azure()) | set(kubernetes()))
