@@ -277,14 +277,15 @@ def test_mariadb_starts_on_a_restored_data_directory(mariadb: Rootfs, secrets: P
 
 @needs_root
 @pytest.mark.sabotage
-def test_an_entry_point_that_needs_the_password_of_today_does_not_start_on_it(
+def test_an_entry_point_that_logs_in_again_does_not_start_on_it(
     mariadb: Rootfs, secrets: Path, scripts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program, patient = mariadb.path / "usr/local/bin/docker-entrypoint.sh", eventually
     text, told = program.read_text(), "create_healthcheck_user --dont-use-mysql-root-password"
     assert told in text
     monkeypatch.setitem(globals(), "eventually", lambda ready, container: patient(ready, container, 40))
-    program.write_text(text.replace(told, "create_healthcheck_user"))
+    first = "docker_process_sql --dont-use-mysql-root-password --database=mysql <<< 'FLUSH PRIVILEGES'"
+    program.write_text(text.replace(told, f"{first}\n  create_healthcheck_user"))
     try:
         with pytest.raises(AssertionError):
             test_mariadb_starts_on_a_restored_data_directory(mariadb, secrets, scripts)
