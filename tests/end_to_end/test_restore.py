@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -224,17 +224,37 @@ def test_with_consent_exactly_the_records_of_the_moment_are_there(accident: Acci
     platform.assert_well()
 
 
-@pytest.mark.sabotage
-def test_an_index_that_is_left_as_it_was_is_noticed(accident: Accident) -> None:
-    """A second accident, on the restored volume: also the archive of that goes back to a moment."""
+@pytest.fixture(scope="module")
+def second(accident: Accident) -> Iterator[Accident]:
+    """Have another accident, on the restored volume: the database has a copy, and the index is left as it was."""
     platform = accident.platform
-    second = Accident(platform)
-    second.happen("Second")
-    second.restore(restore_switch=True, mariadb_restore_sql="").ok()
-    platform.declared["mariadb_volume"] = second.volume
+    platform.declared["mariadb_replicas"] = 1
+    platform.site("--skip-tags", "verify").ok()
+    happened = Accident(platform)
+    happened.happen("Second")
+    happened.restore(restore_switch=True, mariadb_restore_sql="").ok()
+    platform.declared["mariadb_volume"] = happened.volume
+    try:
+        yield happened
+    finally:
+        platform.declared["mariadb_replicas"] = 0
+        platform.site("--skip-tags", "verify").ok()
+
+
+def test_a_copy_is_made_of_what_was_restored(second: Accident) -> None:
+    platform = second.platform
     platform.assert_well()
     second.assert_as_of_the_moment()
+    assert {f"{second.volume}-mariadb-0", f"{second.volume}-mariadb-1"} <= set(claims(platform))
+    platform.ledger.write("Copiée")
+    count = "SELECT COUNT(*) FROM openmrs.patient"
+    until(lambda: query(platform.lab, count, pod="mariadb-1") == query(platform.lab, count), "the copy has everything")
+    assert platform.site("--skip-tags", "verify").ok().changed == 0
+
+
+@pytest.mark.sabotage
+def test_an_index_that_is_left_as_it_was_is_noticed(second: Accident) -> None:
     with pytest.raises(AssertionError):
         second.assert_found("Second")
-    platform.clinic.reindex()
+    second.platform.clinic.reindex()
     second.assert_found("Second")
