@@ -48,7 +48,7 @@ def test_lint() -> None:
         {"gateway": {"replicas": 0}},
         {"gateway": {"readTimeout": 5}},
         {"backend": {"coreVersion": "2.8"}},
-        {"backend": {"replicas": -1}},
+        {"backend": {"replicas": 0}},
         {"lockDoctor": {"image": {"tag": "latest"}}},
         {"frontend": {"resources": {"limits": {"memory": None}}}},
     ],
@@ -62,6 +62,12 @@ def test_a_digest_decides_what_is_pulled_and_the_registry_can_be_replaced() -> N
     values = {"imageRegistry": "registry.example", "backend": {"image": {"digest": DIGEST}}}
     image = containers(render_openmrs(values))["backend"]["image"]
     assert image.startswith("registry.example/openmrs/openmrs-reference-application-3-backend:3.7.0-no-demo@sha256:")
+
+
+def test_a_backend_that_is_stopped_is_all_that_changes(chart: Manifests) -> None:
+    stopped = render_openmrs({"backend": {"stopped": True}})
+    assert find(stopped, "StatefulSet", "openmrs-backend")["spec"]["replicas"] == 0
+    assert [m for m in stopped if m not in chart] == [find(stopped, "StatefulSet", "openmrs-backend")]
 
 
 def test_changed_configuration_restarts_the_pods(chart: Manifests) -> None:

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,10 +26,10 @@ pytestmark = pytest.mark.spoils
 
 PARIS = dt.timezone(dt.timedelta(hours=1))
 LONG_AGO = dt.datetime.fromtimestamp(0, PARIS)
-ERASED = """
-DELETE identifier FROM openmrs.patient_identifier identifier
-JOIN openmrs.person person ON person.person_id = identifier.patient_id WHERE person.uuid = '{key}';
-"""
+ERASED = (
+    "DELETE FROM openmrs.patient_identifier WHERE patient_id ="
+    " (SELECT person_id FROM openmrs.person WHERE uuid = '{key}')"
+)
 
 
 def next_second() -> dt.datetime:
@@ -55,6 +56,7 @@ class Accident:
     """What centres wrote before a moment and after it, and what was erased then."""
 
     platform: Platform
+    name: str
     kept: list[str] = field(default_factory=list)
     erased: str = ""
     lost: list[str] = field(default_factory=list)
@@ -68,9 +70,14 @@ class Accident:
     def volume(self) -> str:
         return self.moment.astimezone(dt.UTC).strftime("r%Y%m%dt%H%M%Sz")
 
-    def happen(self, name: str) -> None:
+    @property
+    def before(self) -> str:
+        """Name of the volume in use."""
+        return str(self.platform.declared.get("mariadb_volume", "data"))
+
+    def happen(self) -> None:
         """Write, note the moment, erase and write on; the search index knows of it."""
-        clinic, ledger = self.platform.clinic, self.platform.ledger
+        clinic, ledger, name = self.platform.clinic, self.platform.ledger, self.name
         self.kept = [ledger.write(f"{name}-avant-{number}") for number in range(3)]
         self.erased = ledger.write(f"{name}-effacée")
         self.moment = next_second()
@@ -108,17 +115,16 @@ class Accident:
         assert clinic.patient(self.erased) is not None
         assert [key for key in self.lost if clinic.patient(key) is not None] == []
 
-    def assert_found(self, name: str) -> None:
+    def assert_found(self) -> None:
         """Expect the search index to know what the database does."""
-        found = self.platform.clinic.search(name)
-        assert found == {*self.kept, self.erased}
+        assert self.platform.clinic.search(self.name) == {*self.kept, self.erased}
 
 
 @pytest.fixture(scope="module")
 def accident(platform: Platform) -> Accident:
     """Have records erased, and others written after that."""
-    happened = Accident(platform)
-    happened.happen("Accident")
+    happened = Accident(platform, f"Accident{uuid.uuid4().hex[:6]}")
+    happened.happen()
     return happened
 
 
@@ -190,7 +196,7 @@ def test_another_volume_needs_consent_and_a_claim(accident: Accident) -> None:
     for arguments in (tags, ("--check", *tags)):
         declared = {"mariadb_volume": accident.volume}
         refused = platform.site(*arguments, extra=declared).failure()
-        assert f"its pods would start on other volumes, {accident.volume} instead of data" in refused
+        assert f"its pods would start on other volumes, {accident.volume} instead of {accident.before}" in refused
         refused = platform.site(*arguments, extra={**consent, "mariadb_volume": "nothing"}).failure()
         assert "there is no claim nothing-mariadb-0" in refused
     assert uids(platform) == running
@@ -211,10 +217,10 @@ def test_with_consent_exactly_the_records_of_the_moment_are_there(accident: Acci
     assert f"Set mariadb_volume to {accident.volume} in the inventory" in " ".join(run.output.split())
     platform.assert_well()
     accident.assert_as_of_the_moment()
-    accident.assert_found("Accident")
+    accident.assert_found()
     assert claims(platform) == before
     refused = platform.site("--tags", "mariadb").failure()
-    assert f"its pods would start on other volumes, data instead of {accident.volume}" in refused
+    assert f"its pods would start on other volumes, {accident.before} instead of {accident.volume}" in refused
     platform.declared["mariadb_volume"] = accident.volume
     assert platform.site().ok().changed == 0
     again = accident.restore(restore_switch=True).ok()
@@ -230,8 +236,8 @@ def second(accident: Accident) -> Iterator[Accident]:
     platform = accident.platform
     platform.declared["mariadb_replicas"] = 1
     platform.site("--skip-tags", "verify").ok()
-    happened = Accident(platform)
-    happened.happen("Second")
+    happened = Accident(platform, f"Second{uuid.uuid4().hex[:6]}")
+    happened.happen()
     happened.restore(restore_switch=True, mariadb_restore_sql="").ok()
     platform.declared["mariadb_volume"] = happened.volume
     try:
@@ -255,6 +261,6 @@ def test_a_copy_is_made_of_what_was_restored(second: Accident) -> None:
 @pytest.mark.sabotage
 def test_an_index_that_is_left_as_it_was_is_noticed(second: Accident) -> None:
     with pytest.raises(AssertionError):
-        second.assert_found("Second")
+        second.assert_found()
     second.platform.clinic.reindex()
-    second.assert_found("Second")
+    second.assert_found()
