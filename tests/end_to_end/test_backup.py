@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tests.end_to_end.conftest import ARCHIVE_SECONDS, Platform
 from tests.end_to_end.support import archive
 from tests.end_to_end.support.database import query
 from tests.end_to_end.support.pods import restarts
+from tests.end_to_end.support.writing import writing
 from tests.integration.support.lab import Lab
 from tests.integration.support.lab_vault import value
 from tests.integration.support.playbook import PlaybookRun
@@ -37,6 +39,26 @@ def test_what_is_written_is_archived(well: Platform) -> None:
     assert listed["gaps"] == []
     assert listed["ranges"][-1]["logs"] > 0
     assert archive.run(well.lab, "fresh") == {"fresh": True}
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_the_recovery_point_stays_below_five_minutes_while_centres_write(well: Platform) -> None:
+    """With the interval that the role has by itself: how old the youngest change that could be restored is at worst."""
+    shorter = well.declared.pop("mariadb_archive_every")
+    try:
+        well.site("--skip-tags", "verify").ok()
+        with writing(well.ledger) as writer:
+            archive.await_archived(well.lab, now())
+            ages, end = [], time.monotonic() + 3 * 240
+            while time.monotonic() < end:
+                ages.append((now() - archive.archived_until(well.lab)).total_seconds())
+                time.sleep(5)
+        print(f"{max(ages):.0f} s at worst, of {len(ages)} looks, while {writer.confirmed} records were confirmed")
+        assert max(ages) < 300
+    finally:
+        well.declared["mariadb_archive_every"] = shorter
+        well.site("--skip-tags", "verify").ok()
 
 
 @pytest.mark.sabotage
