@@ -238,7 +238,8 @@ def second(accident: Accident) -> Iterator[Accident]:
     platform.site("--skip-tags", "verify").ok()
     happened = Accident(platform, f"Second{uuid.uuid4().hex[:6]}")
     happened.happen()
-    happened.restore(restore_switch=True, mariadb_restore_sql="").ok()
+    # With the copy the node has little left.
+    happened.restore(restore_switch=True, mariadb_restore_sql="", mariadb_restore_cpu="50m").ok()
     platform.declared["mariadb_volume"] = happened.volume
     try:
         yield happened
