@@ -171,6 +171,7 @@ def test_without_consent_it_is_restored_beside_and_nothing_else_changes(accident
     accident.assert_as_it_was()
 
 
+@pytest.mark.soak
 def test_a_restore_that_is_cut_short_is_nothing_to_start_on_and_goes_on(accident: Accident, tmp_path: Path) -> None:
     lab = accident.platform.lab
     job = ("get", "pods", "-n", "mariadb", "-l", "app.kubernetes.io/name=mariadb-restore", "-o", "name")
@@ -248,6 +249,7 @@ def second(accident: Accident) -> Iterator[Accident]:
         platform.site("--skip-tags", "verify").ok()
 
 
+@pytest.mark.soak
 def test_a_copy_is_made_of_what_was_restored(second: Accident) -> None:
     platform = second.platform
     platform.assert_well()
@@ -260,6 +262,7 @@ def test_a_copy_is_made_of_what_was_restored(second: Accident) -> None:
 
 
 @pytest.mark.sabotage
+@pytest.mark.soak
 def test_an_index_that_is_left_as_it_was_is_noticed(second: Accident) -> None:
     with pytest.raises(AssertionError):
         second.assert_found()

@@ -26,6 +26,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.converge.pr
 from tests.integration.support.lab import ROOT
 from tests.lab.azure.testing import Running, serve
 
+IDENTITIES = "2024-11-30"
 READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 NO_OP_BUDGET = 5.0
 """Seconds for 60 unchanged resources at 20 ms each; about 1 s on an idle machine."""
@@ -246,6 +247,40 @@ def test_identities_and_assignments_follow_each_other(azure: Running) -> None:
     # The same assignment under another name is the one that exists, not a second one.
     renamed = [{**documents[0], "id": assignment[:-1] + "2"}, *documents[1:]]
     assert not converge(azure, renamed).result["changed"]
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_an_identity_made_anew_gets_its_assignment_also_under_a_lock(azure: Running, locked: bool) -> None:
+    groups = [f"{azure.subscription}/resourceGroups/rg-{name}" for name in ("kept", "lost")]
+    identity = f"{groups[1]}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id-test"
+    assignments = f"{groups[0]}/providers/Microsoft.Authorization/roleAssignments"
+    documents: list[dict[str, Any]] = [
+        {
+            "id": f"{assignments}/30000000-0000-4000-8000-000000000001",
+            "properties": {
+                "roleDefinitionId": f"{azure.subscription}/providers/Microsoft.Authorization/roleDefinitions/{READER}",
+                "principalId": f"${{ref:{identity}#properties.principalId}}",
+                "principalType": "ServicePrincipal",
+            },
+        },
+        {"id": identity, "location": "francecentral"},
+        *({"id": group, "location": "francecentral"} for group in groups),
+        {"id": f"{azure.subscription}/providers/Microsoft.ManagedIdentity"},
+    ]
+    if locked:
+        lock = {
+            "id": f"{groups[0]}/providers/Microsoft.Authorization/locks/keep",
+            "properties": {"level": "CanNotDelete"},
+        }
+        documents.append(lock)
+    assert not converge(azure, documents).error
+    arm(azure, "DELETE", identity, version=IDENTITIES)
+    assert not converge(azure, documents).error
+    assert not converge(azure, documents).result["changed"]
+    listed = arm(azure, "GET", assignments, version="2022-04-01")["value"]
+    held = [one["properties"]["principalId"] for one in listed if one["properties"]["scope"].endswith("rg-kept")]
+    assert held.count(arm(azure, "GET", identity, version=IDENTITIES)["properties"]["principalId"]) == 1
+    assert len(held) == 1 + locked
 
 
 def test_a_write_that_another_run_left_behind_is_waited_for(azure: Running) -> None:

@@ -10,6 +10,7 @@ import concurrent.futures
 import dataclasses
 import time
 import typing as t
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm import ids
@@ -58,6 +59,7 @@ _CONFLICT: t.Final = 409
 _PRECONDITION: t.Final = 412
 _THROTTLED: t.Final = 429
 _ASSIGNMENT_EXISTS: t.Final = "roleassignmentexists"
+_LOCKED: t.Final = "scopelocked"
 # "Azure Key Vault recovery management": a deleted vault keeps its name; a PUT with createMode recover restores it.
 _SOFT_DELETED: t.Final = {"microsoft.keyvault/vaults": {"createMode": "recover"}}
 _WAITS: t.Final = (1.0, 2.0, 5.0, 10.0, 20.0)
@@ -185,7 +187,7 @@ class Applier:
         else:
             assert step.document is not None  # noqa: S101  (only deletions have none)
             if step.replace:
-                self._delete(step, deadline)
+                self._make_way(step, step.document, deadline)
             self._write(step, step.document, deadline)
             left = self._confirm(step.document)
         verb = {"create": "created", "update": "updated", "delete": "deleted"}[step.action.verb]
@@ -228,6 +230,22 @@ class Applier:
         recovery = {**body, "properties": {**body.get("properties", {}), **mode}}
         self._client.put(document.id.text, document.api_version, recovery, doing="recover")
 
+    def _make_way(self, step: Step, document: Document, deadline: float) -> None:
+        """Delete what is to be replaced. A role assignment that a lock keeps is left: the new one gets another name.
+
+        That of an identity which was made anew gives nobody anything, and its lock protects what cannot be made anew.
+        """
+        try:
+            self._delete(step, deadline)
+        except ArmError as exc:
+            if exc.code.lower() != _LOCKED or not document.facts.lookup:
+                raise
+            principal = document.resolved(self._reader.value_of)["properties"]["principalId"]
+            name = uuid.uuid5(uuid.NAMESPACE_URL, f"{document.id.text}|{principal}".lower())
+            beside = f"{document.id.text.rpartition('/')[0]}/{name}"
+            self._progress.say(f"a lock keeps {_name(step.id)}: the assignment of {principal} is made beside it")
+            self._reader.remember(document.key, {"id": beside})
+
     def _delete(self, step: Step, deadline: float) -> None:
         attempt = 0
         path = self._path(step.document) if step.document is not None else step.id
@@ -241,6 +259,8 @@ class Applier:
                 )
                 break
             except ArmError as exc:
+                if step.replace and exc.code.lower() == _LOCKED:
+                    raise  # nobody is about to take it away
                 self._wait_or_raise(exc, step, deadline, attempt)
                 attempt += 1
         self._reader.forget(step.key)

@@ -143,7 +143,7 @@ class Reader:
         outside = self.estate.outside_references()
         self._each(self._read_document, self.estate.documents)
         self._each(self._read_outside, outside.values())
-        later = [d for d in self.estate if d.facts.lookup == "role_assignment" and self.live[d.key] is None]
+        later = [d for d in self.estate if d.facts.lookup == "role_assignment" and not self._is_assigned(d)]
         self._each(self._find_role_assignment, later)
 
     def settle(self) -> None:
@@ -247,8 +247,16 @@ class Reader:
             raise ArmError("cannot read: the answer is not a resource", where=document.id.text)
         return body
 
+    def _is_assigned(self, document: Document) -> bool:
+        """Whether what has the document's name is for its principal, and not for one that is gone."""
+        live = self.live[document.key]
+        wanted = document.resolved(self.value_of).get("properties", {}).get("principalId")
+        return live is not None and (is_deferred(wanted) or wanted == get_path(live, "properties.principalId"))
+
     def _find_role_assignment(self, document: Document) -> None:
-        self._remember(document.key, self.find_role_assignment(document))
+        found = self.find_role_assignment(document)
+        if found is not None:
+            self._remember(document.key, found)
 
     def _settle(self, document: Document) -> None:
         deadline = time.monotonic() + self._timeout
