@@ -41,6 +41,6 @@ def archived_until(lab: Lab) -> dt.datetime:
     return dt.datetime.fromisoformat(ranges[-1]["until"]) if ranges else dt.datetime.fromtimestamp(0, dt.UTC)
 
 
-def await_archived(lab: Lab, moment: dt.datetime) -> None:
+def await_archived(lab: Lab, moment: dt.datetime, seconds: float = SECONDS) -> None:
     """Wait until that moment can be restored."""
-    until(lambda: archived_until(lab) > moment, f"{moment} can be restored", SECONDS, every=3)
+    until(lambda: archived_until(lab) > moment, f"{moment} can be restored", seconds, every=3)
