@@ -314,7 +314,7 @@ def test_pools_grow_and_shrink(cluster: Cluster, namespace: str) -> None:
         return {pod["spec"]["nodeName"] for pod in pods}
 
     # A pod that was bound to a node just before that went is collected within a minute.
-    eventually(lambda: hosts() == {nodes[0]["metadata"]["name"]})
+    eventually(lambda: hosts() == {nodes[0]["metadata"]["name"]}, seconds=240)
     cluster.put(cluster_body(agent_pool("apps", count=2, nodeLabels={"tier": "apps"})))
 
 
