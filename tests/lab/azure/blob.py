@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 ACCOUNT_TYPE = "microsoft.storage/storageaccounts"
 POLICY_TYPE = "microsoft.storage/storageaccounts/blobservices/containers/immutabilitypolicies"
+HOLDS_BLOBS = "holds_blobs"
+"""Of a container, kept for whoever decides whether it may be deleted."""
 AUDIENCE = "https://storage.azure.com"
 _DATA = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 # Enough to make a blob, and not to change one.
@@ -124,7 +126,23 @@ class BlobStorage:
             if adds:
                 raise _mismatch()
             self._refuse_immutable(call, made)
-        return await self._forward(request, call)
+        response = await self._forward(request, call)
+        if call.writes_blob and response.status_code < 300:
+            await self._remember_content(call)
+        return response
+
+    async def _remember_content(self, call: Call) -> None:
+        holds = call.method == "PUT" or await self._holds_blobs(call.container)
+        container = self._engine.store.get(call.container.id)
+        if container is not None and container.private.get(HOLDS_BLOBS, False) != holds:
+            container.private[HOLDS_BLOBS] = holds
+            self._engine.store.save(container)
+
+    async def _holds_blobs(self, container: Resource) -> bool:
+        query = f"restype=container&comp=list&maxresults=1&{_signature()}"
+        async with httpx.AsyncClient(base_url=self._upstream, trust_env=False, timeout=60) as client:
+            answer = await client.get(f"/{ACCOUNT}/{stored_name(container)}?{query}")
+        return "<Blob>" in answer.text
 
     def _allowed(self, call: Call, action: str) -> bool:
         return self._engine.authorization.allowed(call.caller, action, call.container.id, data=True)

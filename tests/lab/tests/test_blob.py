@@ -12,6 +12,7 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobBlock, ContainerClient
 
 from tests.lab.azure import blob
+from tests.lab.azure.behaviours import blob_containers
 from tests.lab.blob.testing import STORAGE_VERSION, Storage, storage_account
 
 
@@ -147,6 +148,34 @@ def test_after_its_time_it_can_be_removed_and_not_written(
     refused(lambda: kept.upload_blob("a", b"other", overwrite=True), 409, "BlobImmutableDueToPolicy")
     kept.delete_blob("a")
     assert list(kept.list_blobs()) == []
+
+
+def delete_container(storage: Storage, container: ContainerClient) -> tuple[int, str]:
+    """Delete it as a resource; status and code of the error."""
+    place = f"{storage.scope}/blobServices/default/containers/{container.container_name}"
+    with storage.azure.client() as arm:
+        answer = arm.delete(f"{place}?api-version={STORAGE_VERSION}")
+    return answer.status_code, "" if answer.is_success else answer.json()["error"]["code"]
+
+
+def test_a_container_with_a_policy_is_deleted_once_it_is_empty(
+    storage: Storage, kept: ContainerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.upload_blob("b", b"content")
+    monkeypatch.setattr(blob, "DAY", 0)
+    kept.delete_blob("a")
+    assert delete_container(storage, kept) == (409, "ContainerProtectedFromDeletion")
+    assert names(kept) == ["b"]
+    kept.delete_blob("b")
+    assert delete_container(storage, kept) == (200, "")
+
+
+@pytest.mark.sabotage
+def test_without_its_policy_a_container_is_deleted_with_its_blobs(
+    storage: Storage, kept: ContainerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blob_containers, "POLICY_TYPE", "nothing/has/this")
+    assert delete_container(storage, kept) == (200, "")
 
 
 @pytest.mark.sabotage

@@ -1,17 +1,15 @@
 """The lease of a blob container: one holder at a time, for 15 to 60 seconds or without end.
 
 States and transitions: https://learn.microsoft.com/rest/api/storageservices/lease-container#lease-states
-The ARM action: https://learn.microsoft.com/rest/api/storagerp/blob-containers/lease
 """
 
 from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-from tests.lab.azure.behaviour import Action, ArmError, Behaviour, Read, Write, action, behaviour
+from tests.lab.azure.behaviour import ArmError
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 INFINITE = -1
@@ -119,77 +117,3 @@ def _matching(lease: Lease | None, lease_id: str) -> Lease:
 
 def _end(now: float, duration: int) -> float | None:
     return None if duration == INFINITE else now + duration
-
-
-@behaviour("Microsoft.Storage/storageAccounts/blobServices/containers")
-class Containers(Behaviour):
-    """The lease is kept beside the container; a leased container cannot be deleted."""
-
-    def before_put(self, ctx: Write) -> None:
-        """One that is made anew is another one, without the blobs of the one before."""
-        ctx.private.setdefault("made", uuid.uuid4().hex[:8])
-
-    @action("lease", effect="write")
-    def lease(self, ctx: Action) -> Any:
-        """Acquire, renew, change, release or break."""
-        asked = ctx.body if isinstance(ctx.body, dict) else {}
-        held = _stored(ctx.resource.private)
-        verb, lease_id = str(asked.get("action", "")).lower(), str(asked.get("leaseId") or "")
-        answer: dict[str, Any] = {}
-        match verb:
-            case "acquire":
-                duration = asked.get("leaseDuration")
-                if not isinstance(duration, int):
-                    raise ArmError(400, "MissingRequiredHeader", "Acquire needs leaseDuration, a number of seconds.")
-                held = acquire(held, now=ctx.clock, duration=duration, proposed=asked.get("proposedLeaseId"))
-                answer = {"leaseId": held.id}
-            case "renew":
-                held = renew(held, now=ctx.clock, lease_id=lease_id)
-                answer = {"leaseId": held.id}
-            case "change":
-                held = change(held, now=ctx.clock, lease_id=lease_id, proposed=asked.get("proposedLeaseId"))
-                answer = {"leaseId": held.id}
-            case "release":
-                release(held, lease_id=lease_id)
-                held = None
-            case "break":
-                held, seconds = break_(held, now=ctx.clock, period=asked.get("breakPeriod"))
-                answer = {"leaseTimeSeconds": str(seconds)}
-            case _:
-                raise ArmError(
-                    400,
-                    "InvalidHeaderValue",
-                    f"The lease action '{asked.get('action')}' is not one of Acquire, Renew, Change, Release, Break.",
-                )
-        if held is None:
-            ctx.resource.private.pop("lease", None)
-        else:
-            ctx.resource.private["lease"] = asdict(held)
-        ctx.store.save(ctx.resource)
-        return answer
-
-    def before_delete(self, ctx: Write) -> None:
-        """A lease protects the container."""
-        held = _stored(ctx.private)
-        if held is not None and held.state(ctx.clock) in ("Leased", "Breaking"):
-            raise ArmError(
-                412,
-                "LeaseIdMissing",
-                "There is currently a lease on the container and no lease ID was specified in the request.",
-            )
-
-    def show(self, ctx: Read) -> None:
-        """How the lease stands now."""
-        held = _stored(ctx.resource.private)
-        properties = ctx.body.setdefault("properties", {})
-        state = held.state(ctx.clock) if held else "Available"
-        properties["leaseState"] = state
-        properties["leaseStatus"] = "Locked" if state in ("Leased", "Breaking") else "Unlocked"
-        properties.pop("leaseDuration", None)
-        if held is not None and state == "Leased":
-            properties["leaseDuration"] = "Infinite" if held.duration == INFINITE else "Fixed"
-
-
-def _stored(private: dict[str, Any]) -> Lease | None:
-    raw = private.get("lease")
-    return Lease(**raw) if raw else None
