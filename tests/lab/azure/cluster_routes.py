@@ -1,4 +1,4 @@
-"""What a cluster's API server asks of Azure: may this identity do that, and the keys of ServiceAccount tokens.
+"""What a cluster asks of Azure: may this identity do that, keys of ServiceAccount tokens, may a disk be encrypted so.
 
 The mapping of requests to data actions: https://learn.microsoft.com/azure/aks/manage-azure-rbac
 """
@@ -13,6 +13,8 @@ from starlette.routing import Route
 
 from tests.lab.azure.arm_id import ArmId
 from tests.lab.azure.authorization import Authorization, Caller
+from tests.lab.azure.behaviours.disk_encryption_sets import require_usable_by
+from tests.lab.azure.errors import ArmError
 from tests.lab.azure.store import Resource, Store
 from tests.lab.cluster.manager import cluster_guid
 
@@ -27,7 +29,7 @@ _OWN_VERBS = frozenset({"bind", "escalate", "impersonate", "approve", "sign", "a
 
 
 def routes(simulator: Simulator) -> list[Route]:
-    """The webhook and the issuer's documents."""
+    """The webhook, the issuer's documents, and what the driver of disks asks."""
 
     async def authorize(request: Request) -> Response:
         review = await request.json()
@@ -57,8 +59,19 @@ def routes(simulator: Simulator) -> list[Route]:
         found = cluster.private.get("endpoint", {}).get("jwks") if cluster else None
         return JSONResponse(found) if found else JSONResponse({"error": "no such issuer"}, status_code=404)
 
+    async def disk_encryption(request: Request) -> Response:
+        cluster = find_cluster(simulator.store, request.path_params["guid"])
+        if cluster is None:
+            return JSONResponse({"error": "there is no such cluster"}, status_code=404)
+        try:
+            require_usable_by(simulator.engine, cluster, request.query_params.get("set", ""))
+        except ArmError as exc:
+            return JSONResponse({"error": f"{exc.code}: {exc.message}"}, status_code=exc.status)
+        return JSONResponse({})
+
     return [
         Route("/kubernetes/authorize/{guid}", authorize, methods=["POST"]),
+        Route("/kubernetes/disk-encryption/{guid}", disk_encryption),
         Route("/oidc/{guid}/.well-known/openid-configuration", configuration),
         Route("/oidc/{guid}/openid/v1/jwks", keys),
     ]

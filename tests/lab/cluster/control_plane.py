@@ -98,6 +98,10 @@ class ControlPlane:
         """ServiceAccount issuer; its documents are served by the simulator."""
         return f"{self.home.simulator_url}/oidc/{self.guid}/"
 
+    def azure_url(self, question: str) -> str:
+        """Where the cluster asks Azure; see `azure/cluster_routes.py`."""
+        return f"{self.home.simulator_url}/kubernetes/{question}/{self.guid}"
+
     @property
     def audit(self) -> Path:
         """The folder of the audit log, from which requests are counted."""
@@ -467,7 +471,7 @@ class ControlPlane:
                 {
                     "name": "azure",
                     "cluster": {
-                        "server": f"{self.home.simulator_url}/kubernetes/authorize/{self.guid}",
+                        "server": self.azure_url("authorize"),
                         "certificate-authority": str(self.home.ca_file),
                     },
                 }

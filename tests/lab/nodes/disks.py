@@ -56,6 +56,8 @@ def driver(node: RealNode) -> Part:
             f"--max-disks={vmsizes.data_disks(node.size.cores)}",
             f"--resource-group-id={group}",
             f"--budget-gib={BUDGET_GIB}",
+            f"--encryption-url={node.azure_url('disk-encryption')}",
+            f"--authority={node.home.ca_file}",
         ],
         environment=_file_system_tools(),
     )

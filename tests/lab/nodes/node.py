@@ -64,6 +64,10 @@ class RealNode:
         """The authority of the cluster."""
         return self._plane.authority
 
+    def azure_url(self, question: str) -> str:
+        """Where its daemons ask Azure."""
+        return self._plane.azure_url(question)
+
     @property
     def name(self) -> str:
         """Its name in the cluster."""

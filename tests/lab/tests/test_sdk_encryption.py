@@ -18,11 +18,15 @@ from azure.keyvault.keys import KeyRotationLifetimeAction, KeyRotationPolicy
 from azure.keyvault.keys.crypto import KeyWrapAlgorithm
 
 from tests.lab.azure import vault_keys
+from tests.lab.azure.arm_id import ArmId
 from tests.lab.azure.behaviours import disk_encryption_sets
+from tests.lab.azure.errors import ArmError
+from tests.lab.azure.store import Resource
 from tests.lab.azure.testing import Running
 from tests.lab.tests.sdk import LOCATION, Clients, code, made, vault_body
 
 CRYPTO_OFFICER = "14b46e9e-c2b7-41b4-b07b-48a6ebf60603"
+READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 ENCRYPTION_USER = "e147488a-f6f5-4113-8e2d-b22465e65bf6"
 ROTATION = {
     "attributes": {"expiryTime": "P2Y"},
@@ -404,6 +408,32 @@ def test_a_vault_without_purge_protection_encrypts_no_disk(world: World) -> None
     world.grant(world.identity.principal_id, ENCRYPTION_USER, vault.id)
     body = world.set_body(key.properties.key_uri_with_version, vault=vault)
     assert "purge protection" in refusal(lambda: world.make_set("des", body))[2]
+
+
+def test_a_cluster_that_may_read_a_usable_set_has_disks_encrypted_with_it(world: World) -> None:
+    engine = world.azure.simulator.engine
+    made_for = world.sdk.identities.user_assigned_identities
+    principal = made_for.create_or_update(world.rg, unique("aks"), {"location": LOCATION}).principal_id
+    identity = {"type": "UserAssigned", "userAssignedIdentities": {"id": {"principalId": principal}}}
+    place = ArmId.parse(f"{world.group}/providers/Microsoft.ContainerService/managedClusters/aks")
+    cluster = Resource(id=place, body={"identity": identity})
+    key = world.key()
+    world.grant(world.identity.principal_id, ENCRYPTION_USER, key.id)
+    found = world.make_set("des", world.set_body(key.properties.key_uri_with_version))
+
+    def refused(set_id: str = found.id) -> str:
+        try:
+            disk_encryption_sets.require_usable_by(engine, cluster, set_id)
+        except ArmError as exc:
+            return exc.code
+        return ""
+
+    assert refused(f"{found.id}2") == refused(world.vault.id) == "ResourceNotFound"
+    assert refused() == "LinkedAuthorizationFailed"
+    world.grant(principal, READER, found.id)
+    assert refused() == ""
+    world.data.update_key_properties(key.name, enabled=False)
+    assert refused() == "KeyVaultKeyNotEnabled"
 
 
 # --- sabotage: with one guard taken out the same proof turns red

@@ -332,3 +332,36 @@ def test_data_survives_the_lab(cluster: Cluster, node: RealNode, namespace: str)
         time.sleep(1)
     grow(cluster, namespace, "2Gi")
     eventually(lambda: claim(cluster, namespace)["status"]["capacity"]["storage"] == "2Gi", seconds=SECONDS)
+
+
+# --- encryption
+
+SET = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/diskEncryptionSets/des"
+ENCRYPTED = f"""
+apiVersion: v1
+kind: Namespace
+metadata: {{name: NAME}}
+---
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {{name: NAME}}
+provisioner: disk.csi.azure.com
+volumeBindingMode: Immediate
+parameters: {{skuName: Premium_ZRS, diskEncryptionSetID: {SET}}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: data, namespace: NAME}}
+spec: {{accessModes: [ReadWriteOnce], storageClassName: NAME, resources: {{requests: {{storage: 1Gi}}}}}}
+"""
+
+
+def test_no_disk_is_made_with_an_encryption_set_that_is_not_there(cluster: Cluster, namespace: str) -> None:
+    cluster.apply(ENCRYPTED.replace("NAME", namespace))
+    try:
+        refused = f"ResourceNotFound: The disk encryption set '{SET}' was not found"
+        told = ("get", "events", "-n", namespace, "-o", "jsonpath={.items[*].message}")
+        eventually(lambda: refused in cluster.lab.kubectl(*told), seconds=SECONDS)
+        assert cluster.lab.kubectl("get", "pvc", "data", "-n", namespace, "-o", "jsonpath={.status.phase}") == "Pending"
+    finally:
+        cluster.lab.kubectl("delete", "storageclass", namespace)

@@ -122,6 +122,27 @@ def require_usable(engine: Engine, arm_id: ArmId, body: Mapping[str, Any]) -> No
         raise _refused(f"The key '{url}' is of type {version['kty']}: only RSA keys are supported.")
 
 
+def require_usable_by(engine: Engine, cluster: Resource, set_id: str) -> None:
+    """Raise what keeps the cluster from making a disk that is encrypted with the set.
+
+    Sources: https://learn.microsoft.com/azure/aks/azure-disk-customer-managed-keys (its identity needs to read the set)
+    and https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-linked-authorization
+    """
+    arm_id = ArmId.parse(set_id)
+    found = engine.store.get(arm_id)
+    if found is None or found.type != TYPE:
+        raise ArmError(404, "ResourceNotFound", f"The disk encryption set '{set_id}' was not found.")
+    callers, needed = _callers(cluster.body.get("identity") or {}), "Microsoft.Compute/diskEncryptionSets/read"
+    if not any(engine.authorization.allowed(caller, needed, arm_id) for caller in callers):
+        raise ArmError(
+            403,
+            "LinkedAuthorizationFailed",
+            f"The identity of the cluster '{cluster.id.name}' does not have permission to perform action '{needed}' on "
+            f"the linked scope '{set_id}'.",
+        )
+    require_usable(engine, arm_id, found.body)
+
+
 def use_latest(engine: Engine, body: dict[str, Any]) -> None:
     """Move to the newest version of the key."""
     active = body["properties"]["activeKey"]
@@ -155,10 +176,13 @@ def follow(engine: Engine, vault: Resource, record: Mapping[str, Any]) -> None:
         engine.store.save(found)
 
 
-def _permitted(engine: Engine, vault: Resource, name: str, identity: Mapping[str, Any]) -> bool:
+def _callers(identity: Mapping[str, Any]) -> list[Caller]:
     ids = [one.get("principalId", "") for one in (identity.get("userAssignedIdentities") or {}).values()]
-    callers = [Caller(object_id=one) for one in (identity.get("principalId", ""), *ids) if one]
-    properties = vault.body["properties"]
+    return [Caller(object_id=one) for one in (identity.get("principalId", ""), *ids) if one]
+
+
+def _permitted(engine: Engine, vault: Resource, name: str, identity: Mapping[str, Any]) -> bool:
+    callers, properties = _callers(identity), vault.body["properties"]
     if properties.get("enableRbacAuthorization"):
         scope = vault.id.child("keys", name)
         allowed = engine.authorization.allowed

@@ -43,6 +43,8 @@ type options struct {
 	budgetGiB     int64
 	keepFreeGiB   int64
 	scope         string
+	encryption    string
+	authority     string
 }
 
 // NewCommand returns the command line of the driver.
@@ -67,6 +69,8 @@ func NewCommand() *cobra.Command {
 	flags.Int64Var(&opts.budgetGiB, "budget-gib", 20, "what all disks together may occupy on this machine, in GiB")
 	flags.Int64Var(&opts.keepFreeGiB, "keep-free-gib", 2, "what stays free on this machine whatever the budget is, in GiB")
 	flags.StringVar(&opts.scope, "resource-group-id", "", "ARM id of the resource group of the disks")
+	flags.StringVar(&opts.encryption, "encryption-url", "", "where Azure says whether an encryption set may be used; empty asks nobody")
+	flags.StringVar(&opts.authority, "authority", "", "certificate of the authority that this address has its own from")
 	return command
 }
 
@@ -89,13 +93,17 @@ func run(opts options) error {
 	if err != nil {
 		return err
 	}
+	encrypting, err := newEncryption(opts.encryption, opts.authority)
+	if err != nil {
+		return err
+	}
 	guard := newGuard(disks, opts.budgetGiB*gibibyte, opts.keepFreeGiB*gibibyte)
 	go guard.run(ctx)
 
 	server := grpc.NewServer(grpc.UnaryInterceptor(logged))
 	locks := newLocks()
 	csi.RegisterIdentityServer(server, identity{})
-	csi.RegisterControllerServer(server, &controller{disks: disks, nodes: attachable, locks: locks, zone: opts.zone})
+	csi.RegisterControllerServer(server, &controller{disks: disks, nodes: attachable, locks: locks, zone: opts.zone, encryption: encrypting})
 	csi.RegisterNodeServer(server, newNode(disks, guard, locks, opts))
 	ended := make(chan error, 3)
 	if err := serve(server, opts.endpoint, ended); err != nil {

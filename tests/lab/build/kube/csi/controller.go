@@ -13,10 +13,11 @@ import (
 // controller makes, attaches, grows and deletes disks, which needs no mount.
 type controller struct {
 	csi.UnimplementedControllerServer
-	disks *store
-	nodes nodes
-	locks *locks
-	zone  string
+	disks      *store
+	nodes      nodes
+	locks      *locks
+	zone       string
+	encryption *encryption
 }
 
 func (c *controller) ControllerGetCapabilities(context.Context, *csi.ControllerGetCapabilitiesRequest) (*csi.ControllerGetCapabilitiesResponse, error) {
@@ -34,7 +35,7 @@ func (c *controller) ControllerGetCapabilities(context.Context, *csi.ControllerG
 	return answer, nil
 }
 
-func (c *controller) CreateVolume(_ context.Context, request *csi.CreateVolumeRequest) (*csi.CreateVolumeResponse, error) {
+func (c *controller) CreateVolume(ctx context.Context, request *csi.CreateVolumeRequest) (*csi.CreateVolumeResponse, error) {
 	wanted, err := c.wanted(request)
 	if err != nil {
 		return nil, err
@@ -49,6 +50,9 @@ func (c *controller) CreateVolume(_ context.Context, request *csi.CreateVolumeRe
 		return nil, internal(err)
 	}
 	if known == nil {
+		if err := c.encryption.check(ctx, wanted.encryptionSet()); err != nil {
+			return nil, internal(err)
+		}
 		if err := c.disks.create(wanted); err != nil {
 			return nil, internal(err)
 		}

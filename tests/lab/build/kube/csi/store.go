@@ -42,6 +42,16 @@ type disk struct {
 	Node string `json:"node"`
 }
 
+// encryptionSet is the ARM id of what it is encrypted with; empty for a key of Azure's.
+func (d *disk) encryptionSet() string {
+	for name, value := range d.Parameters {
+		if strings.EqualFold(name, "diskEncryptionSetID") {
+			return value
+		}
+	}
+	return ""
+}
+
 // store is a folder with one folder for each disk.
 type store struct {
 	folder string
