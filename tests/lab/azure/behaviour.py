@@ -154,6 +154,10 @@ class Behaviour:
     async def run_delete(self, ctx: Write) -> None:
         """The long-running part of a DELETE."""
 
+    def deleted(self, ctx: Write) -> Any:
+        """The body of the answer to a DELETE that is done at once, before it is; most have none."""
+        return None
+
     def after_delete(self, ctx: Write) -> None:
         """After the row is gone, in the same transaction."""
 

@@ -48,8 +48,9 @@ class Deletion(Running):
             if (timing is None or timing.via == "none") and not runs:
                 if request.fault is not None:
                     raise ArmError(500, request.fault["code"], request.fault["message"])
+                body = behaviour.deleted(context)
                 self._remove_tree(stored, request.caller, request.api_version)
-                return Answer(status=data.delete_status["found"])
+                return Answer(status=data.delete_status["found"], body=body)
             timing = timing or INLINE
             fault = failing or request.fault
             if fault is None:

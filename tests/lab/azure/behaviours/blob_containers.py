@@ -16,6 +16,7 @@ from typing import Any
 from tests.lab.azure.behaviour import Action, ArmError, Behaviour, Read, Write, action, behaviour
 from tests.lab.azure.behaviours.container_leases import INFINITE, Lease, acquire, break_, change, release, renew
 from tests.lab.azure.blob import HOLDS_BLOBS, POLICY_TYPE
+from tests.lab.azure.store import Resource
 
 
 @behaviour("Microsoft.Storage/storageAccounts/blobServices/containers")
@@ -91,6 +92,16 @@ class Containers(Behaviour):
         properties.pop("leaseDuration", None)
         if held is not None and state == "Leased":
             properties["leaseDuration"] = "Infinite" if held.duration == INFINITE else "Fixed"
+
+
+@behaviour("Microsoft.Storage/storageAccounts/blobServices/containers/immutabilityPolicies")
+class ImmutabilityPolicies(Behaviour):
+    """One that was deleted is answered as one of no days (same page as above)."""
+
+    def deleted(self, ctx: Write) -> Any:
+        shown = ctx.engine.show(Resource(id=ctx.id, body=ctx.body), ctx.api_version)
+        shown["properties"] |= {"immutabilityPeriodSinceCreationInDays": 0}
+        return shown
 
 
 def _stored(private: dict[str, Any]) -> Lease | None:
