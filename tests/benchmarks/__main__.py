@@ -87,8 +87,18 @@ def estate_rows(lab: Lab) -> Iterator[Row]:
     )
 
 
+def memory_of(lab: Lab) -> int:
+    """Return the bytes that the parts of a lab have for themselves, and their shares of what they share."""
+    kib = 0
+    for part in lab.status()["parts"].values():
+        lines = Path(f"/proc/{part['pid']}/smaps_rollup").read_text(encoding="ascii").splitlines()
+        kib += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return kib << 10
+
+
 def lab_rows(lab: Lab) -> Iterator[Row]:
-    """Yield how long the lab takes to start anew, once built, and to forget."""
+    """Yield the memory of a lab with a cluster, and how long one takes to start anew, once built, and to forget."""
+    yield "memory of a lab, simulated nodes", f"{memory_of(lab) >> 20} MiB", "goal: at most 1024 MiB"
     lab.command("down", "--purge")
     for name, act, goal in (("start of a lab", lab.up, "at most 15 s"), ("reset of a lab", lab.reset, "none")):
         started = time.monotonic()
