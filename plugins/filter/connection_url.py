@@ -56,7 +56,7 @@ options:
 EXAMPLES = r"""
 url: "{{ password | audioprothese.platform.connection_url('openmrs', 'db.svc', database='openmrs', options=options) }}"
 options: {tls: "true"}
-# => mariadb://openmrs:p%40ss%2Fword@db.svc/openmrs?tls=true
+# => mariadb://openmrs:p%40ss%2Fword@db.svc/openmrs?tls=true  # pragma: allowlist secret
 """
 
 RETURN = r"""

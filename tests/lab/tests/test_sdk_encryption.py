@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import datetime
+import secrets
 import time
 import uuid
 from collections.abc import Callable
@@ -185,7 +186,7 @@ def test_keys_of_a_deleted_vault_come_back_with_it(world: World) -> None:
 
 def test_what_was_wrapped_is_unwrapped_by_the_same_version_only(world: World) -> None:
     world.key(keySize=2048)
-    secret, algorithm = b"0123456789abcdef0123456789abcdef", KeyWrapAlgorithm.rsa_oaep_256
+    secret, algorithm = secrets.token_bytes(32), KeyWrapAlgorithm.rsa_oaep_256
     old = world.data.get_key("disks")
     wrapped = world.sdk.cryptography(old).wrap_key(algorithm, secret)  # with the public half, on this machine
     assert wrapped.encrypted_key != secret
