@@ -37,7 +37,7 @@ def test_what_is_written_is_archived(well: Platform) -> None:
     archive.await_archived(well.lab, now())
     listed = archive.run(well.lab, "list")
     assert listed["gaps"] == []
-    assert listed["ranges"][-1]["logs"] > 0
+    assert sum(found["logs"] for found in listed["ranges"]) > 0
     assert archive.run(well.lab, "fresh") == {"fresh": True}
 
 

@@ -37,8 +37,8 @@ def container(lab: Lab) -> dict[str, Any]:
 
 def archived_until(lab: Lab) -> dt.datetime:
     """Return the latest moment that can be restored; long ago while there is none."""
-    ranges = run(lab, "list")["ranges"]
-    return dt.datetime.fromisoformat(ranges[-1]["until"]) if ranges else dt.datetime.fromtimestamp(0, dt.UTC)
+    reached = (dt.datetime.fromisoformat(found["until"]) for found in run(lab, "list")["ranges"] if found["logs"])
+    return max(reached, default=dt.datetime.fromtimestamp(0, dt.UTC))
 
 
 def await_archived(lab: Lab, moment: dt.datetime, seconds: float = SECONDS) -> None:
