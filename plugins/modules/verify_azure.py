@@ -21,7 +21,7 @@ description:
 options:
   cloud_environment:
     description:
-      - Metadata endpoint of the cloud, C(https://…).
+      - ARM endpoint of the cloud, or its metadata endpoint, C(https://…).
       - Without it, or with the name of a cloud, it is Microsoft's public one.
     type: str
   tenant:

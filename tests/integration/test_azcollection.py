@@ -15,7 +15,7 @@ import pytest
 
 from tests.integration.support.azure import resource_ids, type_of
 from tests.integration.support.lab import ROOT, Lab
-from tests.integration.support.playbook import PlaybookRun, environment, finish
+from tests.integration.support.playbook import PlaybookRun, environment, finish, run_playbook
 
 PLAYBOOK = Path(__file__).parent / "azcollection" / "site.yml"
 BUILT = {
@@ -39,6 +39,18 @@ def clients() -> Path:
     return Path(done.stdout.strip())
 
 
+def cloud_variables(lab: Lab) -> dict[str, str]:
+    """Return what its clients need to know a cloud that is not Microsoft's.
+
+    They know the clouds that azure-cli-core knows, which asks this address for them, and take the one whose resource
+    manager is named.
+    """
+    return {
+        "ARM_CLOUD_METADATA_URL": f"{lab.info['arm_endpoint']}/metadata/endpoints?api-version=2019-05-01",
+        "AZURE_CONFIG_DIR": str(lab.home / "azure-cli"),
+    }
+
+
 def run(clients: Path, lab: Lab, record: Path, *arguments: str) -> PlaybookRun:
     """Run the peer's playbook with the peer's interpreter."""
     started = time.monotonic()
@@ -48,11 +60,8 @@ def run(clients: Path, lab: Lab, record: Path, *arguments: str) -> PlaybookRun:
         env={
             **environment(lab),
             **lab.client_environment,
-            # It knows the clouds that azure-cli-core knows, which asks this address for them, and takes the one whose
-            # resource manager is named.
-            "ARM_CLOUD_METADATA_URL": f"{lab.info['arm_endpoint']}/metadata/endpoints?api-version=2019-05-01",
+            **cloud_variables(lab),
             "AZURE_CLOUD_ENVIRONMENT": lab.info["arm_endpoint"],
-            "AZURE_CONFIG_DIR": str(lab.home / "azure-cli"),
             "PATH": f"{clients / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "PYTHONWARNINGS": "ignore",
             "RECORDER_PATH": str(record),
@@ -79,3 +88,31 @@ def test_its_modules_build_a_network_and_a_cluster_idempotently(clients: Path, e
     assert gone.changed > 0
     assert resource_ids(empty_lab, "Microsoft.Network/virtualNetworks") == []
     assert resource_ids(empty_lab, "Microsoft.ContainerService/managedClusters") == []
+
+
+def test_verify_reads_azure_back_with_its_modules(clients: Path, converged_lab: Lab) -> None:
+    """They sign in with what the inventory says, as nobody has set it in the environment."""
+    info = converged_lab.info
+    extra = {
+        "verify_azure_reader": "azcollection",
+        "ansible_python_interpreter": str(clients / "bin" / "python"),
+        "platform_azure_connection": {
+            "tenant": info["tenant_id"],
+            "subscription_id": info["subscription_id"],
+            "client_id": info["client_id"],
+            "secret": info["client_secret"],
+            "cloud_environment": info["arm_endpoint"],
+            "disable_instance_discovery": True,
+        },
+        "platform_process_environment": {
+            "AZURE_AUTHORITY_HOST": info["authority_host"],
+            "REQUESTS_CA_BUNDLE": info["ca_file"],
+            "SSL_CERT_FILE": info["ca_file"],
+            **cloud_variables(converged_lab),
+        },
+    }
+    verification = run_playbook(converged_lab, "verify", extra=extra).ok()
+    [report] = verification.results_of("verify_report")
+    read = [finding for finding in report["findings"] if finding["type"].startswith("Microsoft.")]
+    assert read
+    assert {finding["verdict"] for finding in read} == {"equal"}

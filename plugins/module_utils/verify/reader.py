@@ -23,6 +23,9 @@ __all__ = ["AKS_AUDIENCE", "Reader"]
 # Source: https://learn.microsoft.com/azure/aks/kubelogin-authentication
 AKS_AUDIENCE: t.Final = "6dae42f8-4368-4678-94ff-3960e28e3630"
 _CREDENTIAL_API: t.Final = "2026-02-01"
+# https://learn.microsoft.com/azure-stack/user/azure-stack-rest-api-use#get-service-endpoints
+_METADATA: t.Final = "/metadata/endpoints"
+_METADATA_VERSION: t.Final = "api-version=2022-09-01"
 _PUBLIC_CLOUD: t.Final = {
     "resourceManager": "https://management.azure.com",
     "authentication": {"loginEndpoint": "https://login.microsoftonline.com"},
@@ -35,7 +38,7 @@ class Reader:
 
     Args:
         session: sends the requests.
-        cloud: metadata endpoint of the cloud (C(https://…)); anything else means the public cloud.
+        cloud: ARM endpoint of the cloud or its metadata endpoint (C(https://…)); anything else means the public cloud.
         tenant: tenant that the client is in.
         client_id: the client.
         secret: its secret.
@@ -86,7 +89,8 @@ class Reader:
     def _services(self) -> dict[str, t.Any]:
         if not self._cloud.startswith("https://"):
             return _PUBLIC_CLOUD
-        answer = self._ask("GET", self._cloud)
+        asks = _METADATA in self._cloud
+        answer = self._ask("GET", self._cloud if asks else f"{self._cloud.rstrip('/')}{_METADATA}?{_METADATA_VERSION}")
         if not answer.ok:
             raise InputError(
                 f"the cloud does not say where its services are, but {answer.status_code}",

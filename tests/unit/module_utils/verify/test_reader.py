@@ -44,6 +44,12 @@ def reader(azure, session, **changed):
     return Reader(session, **{**options, **changed})
 
 
+def test_the_cloud_is_known_by_its_arm_endpoint_too(azure, session):
+    wanted = {"id": f"{azure.subscription}/resourceGroups/rg-app", "api_version": GROUPS}
+    [found] = reader(azure, session, cloud=f"{azure.settings.base_url}/").resources([wanted])
+    assert found["status"] == 200
+
+
 def test_resources_are_read_at_once_in_the_order_asked(azure, session):
     there, gone = (f"{azure.subscription}/resourceGroups/{name}" for name in ("rg-app", "rg-gone"))
     found = reader(azure, session).resources([{"id": name, "api_version": GROUPS} for name in (gone, there)])
