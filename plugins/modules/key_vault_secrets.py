@@ -190,6 +190,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.arm.client 
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.face import exit_with
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.lease import open_lease
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import Progress
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.report import Report
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.certificates import CRYPTOGRAPHY_IMPORT_ERROR
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.client import VaultClient
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.options import argument_spec
@@ -220,8 +221,7 @@ def _converge(module: AnsibleModule) -> dict[str, t.Any]:
         ),
         hold=lambda: open_lease(params, say=progress.say, connection=auth_options(params)),
         learn=module.no_log_values.add,
-        requests=azure.requests,
-        progress=progress,
+        report=Report(requests=azure.requests, progress=progress),
     )
     return runner.run(wanted)
 

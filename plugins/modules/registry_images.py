@@ -151,6 +151,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.arm.client 
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.face import exit_with
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.lease import open_lease
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import Progress
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.report import Report
 from ansible_collections.audioprothese.platform.plugins.module_utils.registry.client import RegistryClient
 from ansible_collections.audioprothese.platform.plugins.module_utils.registry.images import parse
 from ansible_collections.audioprothese.platform.plugins.module_utils.registry.options import argument_spec
@@ -176,8 +177,7 @@ def _converge(module: AnsibleModule) -> dict[str, t.Any]:
             expect_plan=params["expect_plan"] or "",
         ),
         hold=lambda: open_lease(params, say=progress.say, connection=auth_options(params)),
-        requests=azure.requests,
-        progress=progress,
+        report=Report(requests=azure.requests, progress=progress),
     )
     return runner.run(wanted)
 

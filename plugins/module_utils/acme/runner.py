@@ -32,19 +32,11 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.acme.wanted
     Zone,
     zone_of,
 )
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import (
-    InputError,
-    OutcomeError,
-    PlatformError,
-)
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.plan import check_expected, plan_digest
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import Progress
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import Redactor
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.result import build_result
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.timing import Timing
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import InputError, PlatformError
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.report import Report
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault import certificates
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.plan import Stored, resource_id
-from ansible_collections.audioprothese.platform.plugins.module_utils.vault.runner import Vault, shown
+from ansible_collections.audioprothese.platform.plugins.module_utils.vault.runner import Vault, shown_of
 
 if t.TYPE_CHECKING:
     from ansible_collections.audioprothese.platform.plugins.module_utils.acme.authority import Order, Proof
@@ -122,9 +114,7 @@ class Runner:
         options: how to run.
         hold: takes the environment's lease and gives what to call before each write.
         learn: told every private value, so that Ansible keeps it out of its own output.
-        requests: counts of the requests made.
-        progress: tells the user what is going on.
-        now: the time of the run.
+        report: gets what is found and done.
     """
 
     def __init__(
@@ -136,16 +126,13 @@ class Runner:
         *,
         hold: Callable[[], Callable[[], None]] = lambda: lambda: None,
         learn: Callable[[str], None] = lambda value: None,
-        requests: Callable[[], Mapping[str, t.Any]] = dict,
-        progress: Progress | None = None,
-        now: dt.datetime | None = None,
+        report: Report | None = None,
     ) -> None:
         self._vault, self._records, self._authority, self._options = vault, records, authority, options
-        self._hold, self._learn_too, self._requests = hold, learn, requests
-        self._progress = progress or Progress()
-        self._now = now or dt.datetime.now(dt.UTC)
-        self._redactor = Redactor()
-        self._timing = Timing()
+        self._hold, self._learn_too = hold, learn
+        self._report = report or Report()
+        self._progress, self._redactor = self._report.progress, self._report.redactor
+        self._now = dt.datetime.now(dt.UTC)
         self._before_write: Callable[[], None] = lambda: None
 
     def run(self, request: Request) -> dict[str, t.Any]:
@@ -155,22 +142,23 @@ class Runner:
             PlatformError: before the first write.
             OutcomeError: later; the certificate that was there stays in use.
         """
-        with self._timing.phase("read"):
+        report, names = self._report, (request.account_key, request.certificate, request.key)
+        with report.timing.phase("read"):
             observed = self._observe(request)
-        with self._timing.phase("plan"):
+        with report.timing.phase("plan"):
             outcome = plan(request, observed, now=self._now)
-        check_expected(plan_digest(outcome.actions), None if self._options.check else self._options.expect_plan)
-        secrets = observed.secrets
+        report.findings, report.actions = outcome.findings, outcome.actions
+        report.resources = shown_of(request.vault_id, names, observed.secrets)
+        report.check_expected(None if self._options.check else self._options.expect_plan)
         if outcome.actions and not self._options.check:
             self._before_write = self._hold()
-            with self._timing.phase("apply"):
-                try:
+            with report.timing.phase("apply"):
+                report.actions = []  # nothing counts as done before the certificate is there
+                with report.reporting():
                     self._apply(request, observed, outcome)
-                except PlatformError as exc:
-                    nothing = dataclasses.replace(outcome, actions=[])
-                    raise OutcomeError(exc, self._result(request, nothing, secrets)) from exc
-                secrets = self._vault.list()
-        return self._result(request, outcome, secrets)
+                report.actions = outcome.actions
+                report.resources = shown_of(request.vault_id, names, self._vault.list())
+        return report.result()
 
     def _observe(self, request: Request) -> Observed:
         zones = {zone.id: zone for zone in request.zones.values()}
@@ -346,22 +334,6 @@ class Runner:
         self._redactor.add(value)
         self._learn_too(value)
         return value
-
-    def _result(self, request: Request, outcome: Outcome, secrets: Mapping[str, Stored]) -> dict[str, t.Any]:
-        names = (request.account_key, request.certificate, request.key)
-        live = {
-            resource_id(request.vault_id, name): shown(secrets[name.lower()])
-            for name in names
-            if name.lower() in secrets
-        }
-        return build_result(
-            resources=live,
-            findings=outcome.findings,
-            actions=outcome.actions,
-            timing=self._timing.seconds(),
-            requests=self._requests(),
-            redactor=self._redactor,
-        )
 
 
 def _facts(chain: str, where: str) -> certificates.CertificateFacts:

@@ -8,22 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import typing as t
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import (
-    InputError,
-    OutcomeError,
-    PlatformError,
-)
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.plan import (
-    Action,
-    check_expected,
-    plan_digest,
-)
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import Progress
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import Redactor
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.result import build_result
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.timing import Timing
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import InputError
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.report import Report
 from ansible_collections.audioprothese.platform.plugins.module_utils.registry.client import RegistryError
 from ansible_collections.audioprothese.platform.plugins.module_utils.registry.images import (
     Image,
@@ -67,8 +55,7 @@ class Runner:
         registry: the registry.
         options: what the user asked for.
         hold: takes the environment's lease and gives what to call before each write.
-        requests: counts of the requests made.
-        progress: tells the user what is going on.
+        report: gets what is found and done.
     """
 
     def __init__(
@@ -77,12 +64,10 @@ class Runner:
         options: Options,
         *,
         hold: Callable[[], Callable[[], None]] = lambda: lambda: None,
-        requests: Callable[[], Mapping[str, t.Any]] = dict,
-        progress: Progress | None = None,
+        report: Report | None = None,
     ) -> None:
-        self._registry, self._options, self._hold, self._requests = registry, options, hold, requests
-        self._progress = progress or Progress()
-        self._timing = Timing()
+        self._registry, self._options, self._hold = registry, options, hold
+        self._report = report or Report()
 
     def run(self, wanted: Sequence[Image]) -> dict[str, t.Any]:
         """Make sure that the registry holds the images.
@@ -91,7 +76,8 @@ class Runner:
             PlatformError: before the first write.
             OutcomeError: an import failed, with what was done until then.
         """
-        with self._timing.phase("read"):
+        report = self._report
+        with report.timing.phase("read"):
             server = self._registry.login_server()
             if server is None and not self._options.check:
                 raise InputError(
@@ -101,30 +87,30 @@ class Runner:
                 )
             live = self._live(server, wanted) if server else None
         outcome = plan(wanted, live, registry_id=self._options.registry_id)
-        check_expected(plan_digest(outcome.actions), self._options.expect_plan)
-        known = dict(live or {})
+        report.findings, report.actions = outcome.findings, outcome.actions
+        report.check_expected(self._options.expect_plan)
+        for image in wanted:
+            if live and image.name in live:
+                self._show(image, live[image.name])
         if outcome.actions and server and not self._options.check:
-            self._apply(outcome, server, known)
-        return self._result(outcome, outcome.actions, known)
+            self._apply(outcome, server)
+        return report.result()
 
     def _live(self, server: str, wanted: Sequence[Image]) -> dict[str, str]:
         found = {image.name: self._registry.digest(server, image) for image in wanted}
         return {name: digest for name, digest in found.items() if digest}
 
-    def _apply(self, outcome: Outcome, server: str, known: dict[str, str]) -> None:
+    def _apply(self, outcome: Outcome, server: str) -> None:
         before_write = self._hold()
-        done: list[Action] = []
-        with self._timing.phase("apply"):
+        self._report.actions = []
+        with self._report.timing.phase("apply"), self._report.reporting():
             for action in outcome.actions:
                 image = outcome.wanted[action.resource]
-                try:
-                    before_write()
-                    self._progress.say(f"importing {image.registry}/{image.name}")
-                    self._registry.bring(image, force=action.verb == "update")
-                    known[image.name] = self._proven(server, image)
-                except PlatformError as exc:
-                    raise OutcomeError(exc, self._result(outcome, done, known)) from exc
-                done.append(action)
+                before_write()
+                self._report.progress.say(f"importing {image.registry}/{image.name}")
+                self._registry.bring(image, force=action.verb == "update")
+                self._show(image, self._proven(server, image))
+                self._report.actions.append(action)
 
     def _proven(self, server: str, image: Image) -> str:
         """The digest that the tag has after the import, which must be the pinned one."""
@@ -137,16 +123,6 @@ class Runner:
             )
         return digest
 
-    def _result(self, outcome: Outcome, actions: Sequence[Action], known: Mapping[str, str]) -> dict[str, t.Any]:
-        return build_result(
-            resources={
-                resource_id(self._options.registry_id, image): {**image.document(), "digest": known[image.name]}
-                for image in outcome.wanted.values()
-                if image.name in known
-            },
-            findings=outcome.findings,
-            actions=actions,
-            timing=self._timing.seconds(),
-            requests=self._requests(),
-            redactor=Redactor(),
-        )
+    def _show(self, image: Image, digest: str) -> None:
+        shown = {**image.document(), "digest": digest}
+        self._report.resources[resource_id(self._options.registry_id, image)] = shown

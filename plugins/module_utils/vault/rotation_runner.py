@@ -11,23 +11,10 @@ import datetime as dt
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
 
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import (
-    GuardError,
-    InputError,
-    OutcomeError,
-    PlatformError,
-)
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import GuardError, InputError
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.findings import Finding
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.plan import (
-    Action,
-    Change,
-    check_expected,
-    plan_digest,
-)
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import Progress
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import Redactor
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.result import build_result
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.timing import Timing
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.plan import Action, Change
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.report import Report
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.maker import Maker
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.plan import SOURCE, TYPE, resource_id
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.rotation import (
@@ -81,9 +68,7 @@ class RotationRunner:
         options: what the user asked for.
         hold: takes the environment's lease and gives what to call before each write.
         learn: told every new value, so that Ansible keeps it out of its own output.
-        requests: counts of the requests made.
-        progress: tells the user what is going on.
-        now: the time of the run.
+        report: gets what is found and done.
     """
 
     def __init__(
@@ -93,14 +78,11 @@ class RotationRunner:
         *,
         hold: Callable[[], Callable[[], None]] = lambda: lambda: None,
         learn: Callable[[str], None] = lambda value: None,
-        requests: Callable[[], Mapping[str, t.Any]] = dict,
-        progress: Progress | None = None,
-        now: dt.datetime | None = None,
+        report: Report | None = None,
     ) -> None:
-        self._vault, self._options, self._hold, self._requests = vault, options, hold, requests
-        self._learn_too, self._progress = learn, progress or Progress()
-        self._now = now or dt.datetime.now(dt.UTC)
-        self._redactor, self._timing = Redactor(), Timing()
+        self._vault, self._options, self._hold, self._learn_too = vault, options, hold, learn
+        self._report = report or Report()
+        self._now = dt.datetime.now(dt.UTC)
         self._maker = Maker(vault, vault_id=options.vault_id, learn=self._learn, now=self._now)
 
     def run(self, entries: Sequence[Mapping[str, t.Any]], wanted: Sequence[Wanted]) -> dict[str, t.Any]:
@@ -114,19 +96,26 @@ class RotationRunner:
             PlatformError: before the first write.
             OutcomeError: a write failed, with what was done until then.
         """
-        options = self._options
-        with self._timing.phase("read"):
+        options, report = self._options, self._report
+        with report.timing.phase("read"):
             if options.step != "report" and not options.check and not self._vault.exists():
                 raise InputError(
                     "the vault does not exist", where=options.vault_id, remedy="Create it first (role key_vault)"
                 )
-            subjects = subjects_of(entries, wanted, self._vault.list())
+            subjects = self._subjects(entries, wanted)
         chosen = choose(subjects, options.step, options.only, now=self._now)
-        actions = [self._action(subject) for subject in chosen]
-        check_expected(plan_digest(actions), None if options.check else options.expect_plan)
+        report.actions = [self._action(subject) for subject in chosen]
+        report.check_expected(None if options.check else options.expect_plan)
         if not options.check and chosen:
-            subjects = self._apply(chosen, actions, entries, wanted)
-        return self._result(subjects, actions)
+            before_write = self._hold()
+            with report.timing.phase("apply"):
+                with report.reporting(lambda exc: self._result(self._subjects(entries, wanted))):
+                    self._apply(chosen, before_write)
+                subjects = self._subjects(entries, wanted)
+        return self._result(subjects)
+
+    def _subjects(self, entries: Sequence[Mapping[str, t.Any]], wanted: Sequence[Wanted]) -> list[Subject]:
+        return subjects_of(entries, wanted, self._vault.list())
 
     def _action(self, subject: Subject) -> Action:
         """The plan's view; the values are nobody's business."""
@@ -139,25 +128,13 @@ class RotationRunner:
             changes.append(Change("olderVersions.enabled", False, True))
         return Action(verb="rotate", resource=self._resource(subject), type=TYPE, changes=changes)
 
-    def _apply(
-        self,
-        chosen: Sequence[Subject],
-        actions: Sequence[Action],
-        entries: Sequence[Mapping[str, t.Any]],
-        wanted: Sequence[Wanted],
-    ) -> list[Subject]:
-        before_write, done = self._hold(), 0
+    def _apply(self, chosen: Sequence[Subject], before_write: Callable[[], None]) -> None:
         write = {"open": self._open, "back": self._back, "proven": self._proven, "close": self._close}
-        with self._timing.phase("apply"):
-            for subject in chosen:
-                self._progress.say(f"{self._options.step} the rotation of {subject.name}")
-                try:
-                    write[self._options.step](subject, before_write)
-                except PlatformError as exc:
-                    rest = subjects_of(entries, wanted, self._vault.list())
-                    raise OutcomeError(exc, self._result(rest, actions[:done])) from exc
-                done += 1
-            return subjects_of(entries, wanted, self._vault.list())
+        planned, self._report.actions = self._report.actions, []
+        for subject, action in zip(chosen, planned, strict=True):
+            self._report.progress.say(f"{self._options.step} the rotation of {subject.name}")
+            write[self._options.step](subject, before_write)
+            self._report.actions.append(action)
 
     # -- steps; each can be cut short anywhere, and done again
 
@@ -210,7 +187,7 @@ class RotationRunner:
         return found
 
     def _learn(self, value: str) -> str:
-        self._redactor.add(value)
+        self._report.redactor.add(value)
         self._learn_too(value)
         return value
 
@@ -219,17 +196,11 @@ class RotationRunner:
     def _resource(self, subject: Subject) -> str:
         return resource_id(self._options.vault_id, subject.name)
 
-    def _result(self, subjects: Sequence[Subject], actions: Sequence[Action]) -> dict[str, t.Any]:
-        findings = [finding for subject in subjects for finding in self._findings(subject)]
-        result = build_result(
-            resources={self._resource(subject): self._shown(subject) for subject in subjects if subject.carrier},
-            findings=findings,
-            actions=actions,
-            timing=self._timing.seconds(),
-            requests=self._requests(),
-            redactor=self._redactor,
-        )
-        return {**result, "rotations": {subject.name: self._shown(subject) for subject in subjects}}
+    def _result(self, subjects: Sequence[Subject]) -> dict[str, t.Any]:
+        report = self._report
+        report.findings = [finding for subject in subjects for finding in self._findings(subject)]
+        report.resources = {self._resource(subject): self._shown(subject) for subject in subjects if subject.carrier}
+        return {**report.result(), "rotations": {subject.name: self._shown(subject) for subject in subjects}}
 
     def _shown(self, subject: Subject) -> dict[str, t.Any]:
         return {

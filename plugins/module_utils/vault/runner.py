@@ -10,19 +10,11 @@ import dataclasses
 import datetime as dt
 import time
 import typing as t
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.errors import ArmError
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import (
-    InputError,
-    OutcomeError,
-    PlatformError,
-)
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.plan import check_expected, plan_digest
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import Progress
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import Redactor
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.result import build_result
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.timing import Timing
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import InputError
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.report import Report
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault import certificates
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.maker import Maker
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.plan import (
@@ -38,7 +30,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.audioprothese.platform.plugins.module_utils.converge.plan import Action
     from ansible_collections.audioprothese.platform.plugins.module_utils.vault.wanted import Wanted
 
-__all__ = ["Options", "Runner", "Vault", "shown"]
+__all__ = ["Options", "Runner", "Vault", "shown", "shown_of"]
 
 FORBIDDEN = 403
 ACCESS_POLL_SECONDS = 5.0
@@ -99,9 +91,7 @@ class Runner:
         options: what the user asked for.
         hold: takes the environment's lease and gives what to call before each write.
         learn: told every new value, so that Ansible keeps it out of its own output.
-        requests: counts of the requests made.
-        progress: tells the user what is going on.
-        now: the time of the run.
+        report: gets what is found and done.
     """
 
     def __init__(
@@ -111,17 +101,12 @@ class Runner:
         *,
         hold: Callable[[], Callable[[], None]] = lambda: lambda: None,
         learn: Callable[[str], None] = lambda value: None,
-        requests: Callable[[], Mapping[str, t.Any]] = dict,
-        progress: Progress | None = None,
-        now: dt.datetime | None = None,
+        report: Report | None = None,
     ) -> None:
-        self._vault, self._options, self._hold, self._requests = vault, options, hold, requests
-        self._learn_too = learn
-        self._progress = progress or Progress()
-        self._now = now or dt.datetime.now(dt.UTC)
+        self._vault, self._options, self._hold, self._learn_too = vault, options, hold, learn
         # No value is ever compared or reported, so fingerprints need no key of the environment.
-        self._redactor = Redactor()
-        self._timing = Timing()
+        self._report = report or Report()
+        self._now = dt.datetime.now(dt.UTC)
         self._maker = Maker(vault, vault_id=options.vault_id, learn=self._learn, now=self._now)
 
     def run(self, wanted: Sequence[Wanted]) -> dict[str, t.Any]:
@@ -131,9 +116,10 @@ class Runner:
             PlatformError: before the first write.
             OutcomeError: a write failed, with what was done until then.
         """
-        with self._timing.phase("read"):
+        report, check = self._report, self._options.check
+        with report.timing.phase("read"):
             observed = self._observe(wanted)
-        with self._timing.phase("plan"):
+        with report.timing.phase("plan"):
             outcome = plan(
                 wanted,
                 observed,
@@ -141,11 +127,16 @@ class Runner:
                 now=self._now,
                 renew_before_days=self._options.renew_before_days,
             )
-        check_expected(plan_digest(outcome.actions), None if self._options.check else self._options.expect_plan)
-        secrets = observed.secrets
-        if not self._options.check and outcome.actions:
-            secrets = self._apply(outcome, observed)
-        return self._result(outcome, wanted, secrets)
+        report.findings, report.actions = outcome.findings, outcome.actions
+        names = [secret.name for secret in wanted]
+        report.resources = shown_of(self._options.vault_id, names, observed.secrets)
+        report.check_expected(None if check else self._options.expect_plan)
+        if not check and outcome.actions:
+            before_write = self._hold()
+            with report.timing.phase("apply"):
+                self._apply(outcome, observed, before_write)
+                report.resources = shown_of(self._options.vault_id, names, self._vault.list())
+        return report.result()
 
     def _observe(self, wanted: Sequence[Wanted]) -> Observed:
         if not self._vault.exists():
@@ -189,28 +180,22 @@ class Runner:
                 if exc.status != FORBIDDEN or time.monotonic() + ACCESS_POLL_SECONDS > deadline:
                     raise
             if not told:
-                self._progress.say("the vault refuses this identity: waiting for a new role assignment to take effect")
+                self._report.progress.say(
+                    "the vault refuses this identity: waiting for a new role assignment to take effect"
+                )
                 told = True
             time.sleep(ACCESS_POLL_SECONDS)
 
-    def _apply(self, outcome: Outcome, observed: Observed) -> Mapping[str, Stored]:
-        before_write = self._hold()
-        done: list[Action] = []
-        with self._timing.phase("apply"):
+    def _apply(self, outcome: Outcome, observed: Observed, before_write: Callable[[], None]) -> None:
+        self._report.actions = []
+        with self._report.reporting():
             for action in outcome.actions:
-                try:
-                    before_write()
-                    self._write(action, outcome.wanted[action.resource], observed)
-                except PlatformError as exc:
-                    rest = dataclasses.replace(outcome, actions=done)
-                    raise OutcomeError(
-                        exc, self._result(rest, list(outcome.wanted.values()), observed.secrets)
-                    ) from exc
-                done.append(action)
-            return self._vault.list()
+                before_write()
+                self._write(action, outcome.wanted[action.resource], observed)
+                self._report.actions.append(action)
 
     def _write(self, action: Action, secret: Wanted, observed: Observed) -> None:
-        self._progress.say(f"{action.verb} the secret {secret.name}")
+        self._report.progress.say(f"{action.verb} the secret {secret.name}")
         if action.verb == "recover":
             self._vault.recover(secret.name)
         elif action.verb == "renew":
@@ -232,24 +217,9 @@ class Runner:
             )
 
     def _learn(self, value: str) -> str:
-        self._redactor.add(value)
+        self._report.redactor.add(value)
         self._learn_too(value)
         return value
-
-    def _result(self, outcome: Outcome, wanted: Sequence[Wanted], secrets: Mapping[str, Stored]) -> dict[str, t.Any]:
-        live = {
-            resource_id(self._options.vault_id, secret.name): shown(secrets[secret.name.lower()])
-            for secret in wanted
-            if secret.name.lower() in secrets
-        }
-        return build_result(
-            resources=live,
-            findings=outcome.findings,
-            actions=outcome.actions,
-            timing=self._timing.seconds(),
-            requests=self._requests(),
-            redactor=self._redactor,
-        )
 
 
 def shown(stored: Stored) -> dict[str, t.Any]:
@@ -261,3 +231,14 @@ def shown(stored: Stored) -> dict[str, t.Any]:
         "expiresOn": stored.expires_on.isoformat() if stored.expires_on else None,
         "tags": dict(stored.tags),
     }
+
+
+def shown_of(vault_id: str, names: Iterable[str], secrets: Mapping[str, Stored]) -> dict[str, t.Any]:
+    """Those of the secrets that are there, as a result shows them, by resource id.
+
+    Args:
+        vault_id: ARM id of the vault.
+        names: the secrets.
+        secrets: what the vault has, by name in lower case.
+    """
+    return {resource_id(vault_id, name): shown(secrets[name.lower()]) for name in names if name.lower() in secrets}
