@@ -251,9 +251,7 @@ def _converge(module: AnsibleModule, connections: Connections) -> dict[str, t.An
         must_exist=params["must_exist"],
         expect_plan=params["expect_plan"] or "",
         hold=connections.hold,
-        redactor=connections.redactor(),
-        requests=connections.requests,
-        progress=connections.progress,
+        report=connections.report(),
     )
     options = Options(
         databases=tuple(params["databases"]),

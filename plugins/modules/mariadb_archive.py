@@ -184,8 +184,7 @@ def _work(module: AnsibleModule, connections: Connections) -> dict[str, t.Any]:
         transport,
         limits=(params["full_hours"], params["log_minutes"]),
         check=module.check_mode,
-        requests=connections.requests,
-        progress=connections.progress,
+        report=connections.report(),
     )
     if params["operation"] == "full":
         return runner.full(timeout=params["timeout"])

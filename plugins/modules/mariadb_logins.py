@@ -167,9 +167,7 @@ def _prove(module: AnsibleModule, connections: Connections) -> dict[str, t.Any]:
         servers=connections.servers,
         check=module.check_mode,
         must_exist=params["must_exist"],
-        redactor=connections.redactor(),
-        requests=connections.requests,
-        progress=connections.progress,
+        report=connections.report(),
     )
     return runner.run(claims, port=params["port"], certificate=certificate)
 

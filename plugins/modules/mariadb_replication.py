@@ -244,9 +244,7 @@ def _converge(module: AnsibleModule, connections: Connections) -> dict[str, t.An
         must_exist=params["must_exist"] and not params["promote"],
         expect_plan=params["expect_plan"] or "",
         hold=connections.hold,
-        redactor=connections.redactor(),
-        requests=connections.requests,
-        progress=connections.progress,
+        report=connections.report(),
     )
     return runner.run(
         Options(

@@ -226,8 +226,7 @@ def _work(module: AnsibleModule, connections: Connections) -> dict[str, t.Any]:
         params["job"],
         check=module.check_mode,
         hold=connections.hold,
-        requests=connections.requests,
-        progress=connections.progress,
+        report=connections.report(),
     )
     pods = connections.pods()
     if pods is None:

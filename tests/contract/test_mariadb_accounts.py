@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import OutcomeError, PlanMismatch
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import Redactor
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.report import Report
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.accounts_runner import (
     AccountsRunner,
     Options,
@@ -101,7 +102,9 @@ def converge(
     session = Session(transport or LocalTransport(server), login, where="Pod/mariadb/mariadb-0")
     pod = Pod(namespace="mariadb", name="mariadb-0")
     runner = AccountsRunner(
-        servers=lambda: [Asked(pod=pod, session=session)], redactor=Redactor(b"key of the tests"), **options
+        servers=lambda: [Asked(pod=pod, session=session)],
+        report=Report(redactor=Redactor(b"key of the tests")),
+        **options,
     )
     wanted = Options(
         databases=("openmrs",),

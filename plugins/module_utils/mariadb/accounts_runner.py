@@ -80,10 +80,10 @@ class AccountsRunner(Base):
         """
         wanted = wanted_accounts(entries, passwords, previous)
         for password in filter(None, [*passwords.values(), *(previous or {}).values()]):
-            self._redactor.add(password)
+            self._report.redactor.add(password)
         for value in (hash_ for account in wanted for hash_ in account.hashes or ()):
-            self._redactor.add(value)
-        with self._reporting():
+            self._report.redactor.add(value)
+        with self._report.reporting(self._outcome):
             self._run(wanted, options)
         return self._result()
 
@@ -91,7 +91,7 @@ class AccountsRunner(Base):
         todo: list[tuple[Action, Callable[[], None]]] = []
         servers = self._servers()
         for place, session in servers:
-            with self._timing.phase("read"):
+            with self._report.timing.phase("read"):
                 databases, live = read_server(session)
             self._learn(live)
             steps, findings = plan_databases(options.databases, databases, pod=place)
@@ -105,12 +105,12 @@ class AccountsRunner(Base):
                 pod=place,
                 left_alone=options.left_alone,
                 remove=options.remove,
-                fingerprint=self._redactor.fingerprint,
+                fingerprint=self._report.redactor.fingerprint,
             )
             todo += [(step.action, functools.partial(session.execute, step.statements)) for step in [*steps, *more]]
-            self._findings += [*findings, *found]
+            self._report.findings += [*findings, *found]
             self._show(place, live)
-        self._actions = [action for action, _write in todo]
+        self._report.actions = [action for action, _write in todo]
         self._approve()
         self._write(todo)
         if self._wrote:
@@ -123,7 +123,7 @@ class AccountsRunner(Base):
         expected = options.certificate.strip()
         if not expected or _file(session, options.certificate_file).strip() == expected:
             return
-        with self._progress.waiting(f"{session.where} has not got the new certificate yet"):
+        with self._report.progress.waiting(f"{session.where} has not got the new certificate yet"):
             while time.monotonic() < deadline:
                 time.sleep(_CERTIFICATE_POLL)
                 if _file(session, options.certificate_file).strip() == expected:
@@ -131,12 +131,13 @@ class AccountsRunner(Base):
 
     def _learn(self, live: Mapping[str, Account]) -> None:
         for value in (hash_ for account in live.values() for hash_ in account.hashes or () if hash_):
-            self._redactor.add(value)
+            self._report.redactor.add(value)
 
     def _show(self, place: str, live: Mapping[str, Account]) -> None:
-        own = f"MariaDBAccount/{place}/"
-        self._resources = {name: shown for name, shown in self._resources.items() if not name.startswith(own)}
-        self._resources |= {own + name: account.show(self._redactor.fingerprint) for name, account in live.items()}
+        report, own = self._report, f"MariaDBAccount/{place}/"
+        others = {name: shown for name, shown in report.resources.items() if not name.startswith(own)}
+        mine = {own + name: account.show(report.redactor.fingerprint) for name, account in live.items()}
+        report.resources = {**others, **mine}
 
 
 def read_server(session: Session) -> tuple[frozenset[str], dict[str, Account]]:

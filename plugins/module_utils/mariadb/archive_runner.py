@@ -6,18 +6,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import typing as t
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import OutcomeError, PlatformError
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.findings import Finding
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import PlatformError
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.plan import Action
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import Progress
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import Redactor
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.result import build_result
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.timing import Timing
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.report import Report
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb import archive
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.errors import MariaDBError
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.jobs import Outcome
@@ -54,8 +49,7 @@ class ArchiveRunner:
         transport: reaches the archive beside it, where that can be asked.
         limits: greatest age of the youngest full backup in hours and of the youngest change in minutes.
         check: write nothing.
-        requests: counts of the requests made.
-        progress: tells the user what is going on.
+        report: gets what is found and done.
     """
 
     def __init__(
@@ -65,15 +59,11 @@ class ArchiveRunner:
         *,
         limits: tuple[float, float],
         check: bool = False,
-        requests: Callable[[], Mapping[str, t.Any]] = dict,
-        progress: Progress | None = None,
+        report: Report | None = None,
     ) -> None:
         self._pod, self._transport, self._limits, self._check = pod, transport, limits, check
-        self._requests, self._progress = requests, progress or Progress()
-        self._timing = Timing()
-        self._findings: list[Finding] = []
-        self._actions: list[Action] = []
-        self._report: dict[str, t.Any] = {}
+        self._report = report or Report()
+        self._drill: dict[str, t.Any] = {}
         self._ranges: list[str] = []
         self._resource = f"MariaDBArchive/{pod.namespace}/{pod.name}" if pod else "MariaDBArchive"
 
@@ -83,7 +73,7 @@ class ArchiveRunner:
         Raises:
             PlatformError: in a real run, the archive is too old, has a gap behind its last backup, or cannot be asked.
         """
-        with self._reporting():
+        with self._report.reporting(self._outcome):
             if (transport := self._asked()) is not None:
                 self._look(transport)
         return self._result()
@@ -94,18 +84,19 @@ class ArchiveRunner:
         Raises:
             PlatformError: it was not taken, or the archive cannot be asked.
         """
-        with self._reporting():
+        with self._report.reporting(self._outcome):
             transport = self._asked()
             if transport is not None:
-                self._actions.append(Action(verb="create", resource=f"{self._resource}/full", type="mariadb/backup"))
+                action = Action(verb="create", resource=f"{self._resource}/full", type="mariadb/backup")
+                self._report.actions.append(action)
                 if not self._check:
-                    with self._timing.phase("backup"), self._progress.waiting("taking a full backup"):
+                    with self._report.timing.phase("backup"), self._report.progress.waiting("taking a full backup"):
                         done = transport.run([*PROGRAM, "full"], "", timeout=timeout, heard=self._heard)
                     if done.status:
                         raise self._failed(done.stderr)
                     made = archive.answers(done.stdout)[-1]
                     size = made["stored"]["stored_bytes"] / (1 << 20)
-                    self._progress.say(f"{made['name']} is stored, {size:.1f} MiB")
+                    self._report.progress.say(f"{made['name']} is stored, {size:.1f} MiB")
                 self._look(transport)
         return self._result()
 
@@ -120,7 +111,7 @@ class ArchiveRunner:
         Raises:
             PlatformError: the data does not come back.
         """
-        with self._reporting():
+        with self._report.reporting(self._outcome):
             if self._pod is None or (self._pod.untold and not self._pod.missing):
                 self._untold(self._pod.untold if self._pod else "there is no such cluster or StatefulSet yet")
             elif self._check:
@@ -130,14 +121,14 @@ class ArchiveRunner:
         return self._result()
 
     def _drilled(self, jobs: RunsJobs, manifest: Mapping[str, t.Any], timeout: float) -> None:
-        with self._timing.phase("drill"), self._progress.waiting("restoring for nothing"):
+        with self._report.timing.phase("drill"), self._report.progress.waiting("restoring for nothing"):
             done = jobs.run(manifest, timeout=timeout, heard=self._heard)
         said = archive.answers(done.log)
         error = archive.error_of(done.log) if done.why and done.log.strip() else done.why
-        self._report = archive.drill_report(said, error, instance=self._resource, now=dt.datetime.now(dt.UTC))
-        finding = archive.drill_finding(self._report, resource=self._resource)
-        self._findings.append(finding)
-        self._progress.say(finding.message)
+        self._drill = archive.drill_report(said, error, instance=self._resource, now=dt.datetime.now(dt.UTC))
+        finding = archive.drill_finding(self._drill, resource=self._resource)
+        self._report.findings.append(finding)
+        self._report.progress.say(finding.message)
         if finding.verdict == "error":
             raise MariaDBError(
                 finding.message, where=self._resource, remedy="See docs/operations.md, Backups of the database"
@@ -145,7 +136,7 @@ class ArchiveRunner:
 
     def _look(self, transport: Talks) -> None:
         hours, minutes = self._limits
-        with self._timing.phase("read"):
+        with self._report.timing.phase("read"):
             listed = transport.run([*PROGRAM, "list"], "", timeout=ASK_SECONDS)
             if listed.status:
                 raise self._failed(listed.stderr)
@@ -154,9 +145,9 @@ class ArchiveRunner:
         stale = archive.error_of(fresh.stderr) if fresh.status else ""
         answer = archive.answers(listed.stdout)[-1]
         self._ranges = archive.shown_ranges(answer)
-        self._findings += archive.range_findings(answer, stale, resource=self._resource)
+        self._report.findings += archive.range_findings(answer, stale, resource=self._resource)
         for line in self._ranges:
-            self._progress.say(f"can be restored: {line}")
+            self._report.progress.say(f"can be restored: {line}")
         if stale and not self._check:
             raise MariaDBError(
                 stale, where=self._resource, remedy="Look at the log of the container archive (kubectl logs)"
@@ -181,38 +172,22 @@ class ArchiveRunner:
         return None if self._pod is None or self._pod.untold else self._transport
 
     def _untold(self, why: str) -> None:
-        self._findings.append(
-            Finding(source=archive.SOURCE, resource=self._resource, type="", verdict="not_verifiable", message=why)
-        )
+        self._report.find(archive.SOURCE, self._resource, "not_verifiable", why)
 
     def _heard(self, line: str) -> None:
         for said in archive.answers(line):
             if "step" in said:
-                self._progress.say(f"{said['step']} …")
+                self._report.progress.say(f"{said['step']} …")
             elif "read_bytes" in said:
-                self._progress.say(f"{said['read_bytes'] / (1 << 20):.0f} MiB are read")
+                self._report.progress.say(f"{said['read_bytes'] / (1 << 20):.0f} MiB are read")
 
     def _failed(self, text: str) -> MariaDBError:
         return MariaDBError(archive.error_of(text), where=self._resource, remedy="Put that right, and run again")
 
-    @contextlib.contextmanager
-    def _reporting(self) -> Iterator[None]:
-        try:
-            yield
-        except PlatformError as exc:
-            if not any(finding.verdict == "error" for finding in self._findings):
-                self._findings.append(
-                    Finding(source=archive.SOURCE, resource=self._resource, type="", verdict="error", message=str(exc))
-                )
-            raise OutcomeError(exc, self._result()) from exc
+    def _outcome(self, exc: PlatformError) -> dict[str, t.Any]:
+        if not any(finding.verdict == "error" for finding in self._report.findings):
+            self._report.find(archive.SOURCE, self._resource, "error", str(exc))
+        return self._result()
 
     def _result(self) -> dict[str, t.Any]:
-        result = build_result(
-            resources={},
-            findings=self._findings,
-            actions=self._actions,
-            timing=self._timing.seconds(),
-            requests=self._requests(),
-            redactor=Redactor(),
-        )
-        return {**result, "ranges": self._ranges, "report": self._report}
+        return {**self._report.result(), "ranges": self._ranges, "report": self._drill}

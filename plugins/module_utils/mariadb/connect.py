@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From a module's options to servers, vault, lease and redactor."""
+"""From a module's options to servers, vault, lease and report."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from ansible_collections.audioprothese.platform.plugins.module_utils.arm.args import auth_options
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.lease import open_lease
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import Progress
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import Redactor
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.references import find_references, resolve
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.report import Report
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube import connection
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.client import KubeClient
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.lookup import Azure, Lookup
@@ -44,7 +44,7 @@ class Connections:
 
     def __init__(self, params: Params, *, verbosity: int) -> None:
         self._params, self._verbosity = params, verbosity
-        self.progress = Progress(params["_progress"])
+        self._progress = Progress(params["_progress"])
         self._azure = Azure(self._connect_azure)
         self._lookup = Lookup(self._azure)
         self._client: KubeClient | None = None
@@ -65,7 +65,7 @@ class Connections:
             return None
         self._settings, hint = found
         settings = self._settings
-        self._client = KubeClient(settings, threads=4, hint=hint, progress=self.progress, verbosity=self._verbosity)
+        self._client = KubeClient(settings, threads=4, hint=hint, progress=self._progress, verbosity=self._verbosity)
         self._client.discover()
         return [
             (
@@ -81,13 +81,13 @@ class Connections:
         """Jobs of the cluster, once its pods were asked for."""
         if self._client is None or self._settings is None:
             raise RuntimeError("pods() comes first")
-        return Jobs(self._client, self._settings, self.progress.say)
+        return Jobs(self._client, self._settings, self._progress.say)
 
     def claims(self) -> Claims:
         """Claims of the cluster, once its pods were asked for."""
         if self._client is None:
             raise RuntimeError("pods() comes first")
-        return Claims(self._client, self.progress)
+        return Claims(self._client, self._progress)
 
     def servers(self) -> list[Server] | None:
         """The servers of the StatefulSet, or None while there is no cluster."""
@@ -119,15 +119,16 @@ class Connections:
         references = [found for found in find_references(value) if found.kind == "secret" and str(found) == value]
         return self._lookup.replaced(references[0].target, references[0].path, phase) if references else ""
 
-    def redactor(self) -> Redactor:
-        """With the environment's key where it is known."""
-        return self._lookup.redactor(self._params["redaction_secret"])
+    def report(self) -> Report:
+        """An empty one; its fingerprints have the environment's key where that is known."""
+        redactor = self._lookup.redactor(self._params.get("redaction_secret"))
+        return Report(redactor=redactor, requests=self._requests, progress=self._progress)
 
     def hold(self) -> Callable[[], None]:
         """Take the environment's lease; gives what to call before each write."""
-        return open_lease(self._params, say=self.progress.say, connection=auth_options(self._params))
+        return open_lease(self._params, say=self._progress.say, connection=auth_options(self._params))
 
-    def requests(self) -> dict[str, t.Any]:
+    def _requests(self) -> dict[str, t.Any]:
         """Counts of the requests so far; commands run in pods under C(EXEC)."""
         kube = self._client.requests if self._client else {}
         return {**kube, "EXEC": self._counts["EXEC"], **self._azure.requests()}
@@ -151,4 +152,4 @@ class Connections:
             connect,
         )
 
-        return connect(self._params, progress=self.progress, verbosity=self._verbosity)
+        return connect(self._params, progress=self._progress, verbosity=self._verbosity)

@@ -86,21 +86,23 @@ class LoginsRunner(Base):
             PlatformError: a server cannot be asked, or, in a real run, a claim does not hold.
         """
         for claim in claims:
-            self._redactor.add(claim.password)
+            self._report.redactor.add(claim.password)
         proven: set[str] = set()
-        with self._reporting():
+        with self._report.reporting(self._outcome):
             proven = self._run(claims, port, certificate)
         return {**self._result(), "proven": sorted(proven)}
 
     def _run(self, claims: Sequence[Claim], port: int, certificate: Certificate | None) -> set[str]:
         asked = self._servers()
         names = {claim.secret for claim in claims} | ({certificate.secret} if certificate else set())
-        with self._timing.phase("read"):
+        with self._report.timing.phase("read"):
             for place, session in asked:
-                self._findings += [finding for claim in claims for finding in self._tried(place, session, claim, port)]
+                self._report.findings += [
+                    finding for claim in claims for finding in self._tried(place, session, claim, port)
+                ]
                 if certificate:
-                    self._findings.append(self._served(place, session, certificate))
-        wrong = [finding for finding in self._findings if finding.verdict == "drift"]
+                    self._report.findings.append(self._served(place, session, certificate))
+        wrong = [finding for finding in self._report.findings if finding.verdict == "drift"]
         if wrong and not self._check:
             raise MariaDBError(
                 wrong[0].message.rstrip("."),

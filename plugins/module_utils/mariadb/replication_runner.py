@@ -130,14 +130,14 @@ class ReplicationRunner(Base):
             PlatformError: with what is known so far, once there is a report.
         """
         for password in filter(None, (options.password, options.backup_password)):
-            self._redactor.add(password)
-        with self._reporting():
+            self._report.redactor.add(password)
+        with self._report.reporting(self._outcome):
             self._run(options)
         return self._result()
 
     def _run(self, options: Options) -> None:
         sessions = dict(self._numbered())
-        with self._timing.phase("read"):
+        with self._report.timing.phase("read"):
             states = {number: _read(session) for number, (_place, session) in sessions.items()}
         self._places = {number: place for number, (place, _session) in sessions.items()}
         self._sessions = {number: session for number, (_place, session) in sessions.items()}
@@ -157,7 +157,7 @@ class ReplicationRunner(Base):
                     remedy="Promote it (playbooks/promote.yml), or correct mariadb_primary",
                 )
         todo += [*self._plan_servers(options, states), *self._plan_labels(options), *self._plan_cut_off(options)]
-        self._actions = [action for action, _write in todo]
+        self._report.actions = [action for action, _write in todo]
         self._approve()
         self._write(todo)
         if self._wrote:
@@ -194,7 +194,7 @@ class ReplicationRunner(Base):
         old = former_primary(options.primary, states) if self._promotes(options, states) else None
         for number, state in sorted(states.items()):
             for deviation in self._deviations(number, state, old, options, states):
-                self._findings.append(self._finding(number, deviation))
+                self._report.findings.append(self._finding(number, deviation))
                 if deviation.what == "error":
                     self._broken.add(number)
                 else:
@@ -248,7 +248,7 @@ class ReplicationRunner(Base):
             role = "primary" if number == options.primary else "replica"
             if number in self._sessions and server.role != role:
                 change = Deviation(path="metadata.labels", desired=role, live=server.role or None, what="label")
-                self._findings.append(self._finding(number, change))
+                self._report.findings.append(self._finding(number, change))
                 todo.append((self._action(number, change), functools.partial(server.set_role, role)))
         return todo
 
@@ -281,7 +281,7 @@ class ReplicationRunner(Base):
 
     def _seed(self, session: Session, source: Source, options: Options) -> None:
         """Copy the primary. Until replication is set up after it, a server counts as empty and is copied anew."""
-        self._progress.say(f"copy {source.host} to {session.where}")
+        self._report.progress.say(f"copy {source.host} to {session.where}")
         session.execute(["STOP ALL SLAVES", "RESET SLAVE ALL", "RESET MASTER"])
         client = option_file(
             {
@@ -295,7 +295,7 @@ class ReplicationRunner(Base):
             }
         )
         command = ["bash", "-c", _SEED, "seed", *session.connect()]
-        with self._progress.waiting(f"{session.where} is being copied from {source.host}"):
+        with self._report.progress.waiting(f"{session.where} is being copied from {source.host}"):
             done = session.transport.run(command, client, timeout=options.seed_timeout)
         if done.status:
             text = (done.stderr.strip().splitlines() or [f"exit status {done.status}"])[-1]
@@ -340,10 +340,10 @@ class ReplicationRunner(Base):
         todo: list[Write] = []
         if old is not None:
             fence = Deviation(path="role", desired="replica", live="primary", what="read_only")
-            self._findings.append(self._finding(old, fence))
+            self._report.findings.append(self._finding(old, fence))
             todo.append((self._action(old, fence), functools.partial(self._hand_over, old, new, options)))
         take = Deviation(path="role", desired="primary", live="replica", what="leave")
-        self._findings.append(self._finding(new, take))
+        self._report.findings.append(self._finding(new, take))
         todo.append((self._action(new, take), functools.partial(self._take_over, new, options)))
         return todo
 
@@ -380,7 +380,7 @@ class ReplicationRunner(Base):
             if users := self._clients(number, options):
                 why = "they came when it was the primary, or they read: their next connection goes where it belongs"
                 change = Deviation(path="clients", desired=[], live=users, what="cut_off", message=why)
-                self._findings.append(self._finding(number, change))
+                self._report.findings.append(self._finding(number, change))
                 todo.append((self._action(number, change), functools.partial(self._cut_off, number, options)))
         return todo
 
@@ -406,7 +406,7 @@ class ReplicationRunner(Base):
     # -- reporting
 
     def _show(self, states: Mapping[int, State]) -> None:
-        self._resources = {self._resource(number): state.show() for number, state in states.items()}
+        self._report.resources = {self._resource(number): state.show() for number, state in states.items()}
 
     def _resource(self, number: int) -> str:
         return f"MariaDBServer/{self._places.get(number, number)}"

@@ -9,15 +9,11 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import typing as t
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import OutcomeError, PlatformError
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.findings import Finding
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import PlatformError
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.plan import Action
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import Progress
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import Redactor
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.result import build_result
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.timing import Timing
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.report import Report
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb import archive, restore
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.archive_runner import (
     ASK_SECONDS,
@@ -70,8 +66,7 @@ class RestoreRunner:
         job: the Job that does it, without claim and moment.
         check: write nothing.
         hold: takes the environment's lease and gives what to call before each write.
-        requests: counts of the requests made.
-        progress: tells the user what is going on.
+        report: gets what is found and done.
     """
 
     def __init__(
@@ -81,22 +76,16 @@ class RestoreRunner:
         *,
         check: bool = False,
         hold: Callable[[], Callable[[], None]] = lambda: lambda: None,
-        requests: Callable[[], Mapping[str, t.Any]] = dict,
-        progress: Progress | None = None,
+        report: Report | None = None,
     ) -> None:
         self._wanted, self._job, self._check, self._hold = wanted, job, check, hold
-        self._requests, self._progress = requests, progress or Progress()
-        self._timing = Timing()
-        self._findings: list[Finding] = []
-        self._actions: list[Action] = []
-        self._report: dict[str, t.Any] = {}
+        self._report = report or Report()
+        self._restored: dict[str, t.Any] = {}
         self._in_use = self._wrote = False
 
     def untold(self, why: str) -> dict[str, t.Any]:
         """Nothing can be restored where no pod runs."""
-        self._findings.append(
-            Finding(source=archive.SOURCE, resource=self._wanted.where, type="", verdict="not_verifiable", message=why)
-        )
+        self._report.find(archive.SOURCE, self._wanted.where, "not_verifiable", why)
         return self._result()
 
     def run(
@@ -114,13 +103,13 @@ class RestoreRunner:
         Raises:
             PlatformError: it cannot be restored; there is no claim then that was not there before.
         """
-        with self._reporting():
+        with self._report.reporting(self._outcome):
             self._run(transport if pod and not pod.untold else None, claims, jobs, timeout)
         return self._result()
 
     def _run(self, transport: Talks | None, claims: HasClaims, jobs: HasJobs, timeout: float) -> None:
         wanted = self._wanted
-        with self._timing.phase("read"):
+        with self._report.timing.phase("read"):
             self._in_use = wanted.volume in claims.volumes_of(wanted.namespace, wanted.statefulset)
             claim = claims.get(wanted.namespace, wanted.claim)
             found = restore.judge(wanted, claim, in_use=self._in_use)
@@ -178,19 +167,19 @@ class RestoreRunner:
         claims = "v1/PersistentVolumeClaim"
         shown = restore.claim_manifest(wanted)
         if found is Found.HALF and not goes_on:
-            self._actions.append(Action(verb="delete", resource=wanted.where, type=claims, live=shown))
+            self._report.actions.append(Action(verb="delete", resource=wanted.where, type=claims, live=shown))
         if not goes_on:
-            self._actions.append(Action(verb="create", resource=wanted.where, type=claims, document=shown))
+            self._report.actions.append(Action(verb="create", resource=wanted.where, type=claims, document=shown))
         document = {"moment": restore.moment_text(wanted.moment), "claim": wanted.claim}
         resource = f"MariaDBRestore/{wanted.namespace}/{wanted.claim}"
-        self._actions.append(Action(verb="create", resource=resource, type=restore.TYPE, document=document))
-        self._findings.append(restore.missing_finding(wanted, found))
+        self._report.actions.append(Action(verb="create", resource=resource, type=restore.TYPE, document=document))
+        self._report.findings.append(restore.missing_finding(wanted, found))
 
     def _restore(self, claims: HasClaims, jobs: HasJobs, claim: Object, timeout: float) -> dict[str, t.Any]:
         """What came back; the claim is thrown away when that is not what should have."""
         wanted = self._wanted
         try:
-            with self._timing.phase("restore"), self._progress.waiting(f"restoring into {wanted.claim}"):
+            with self._report.timing.phase("restore"), self._report.progress.waiting(f"restoring into {wanted.claim}"):
                 done = jobs.run(
                     restore.job_manifest(self._job, wanted, claim),
                     timeout=timeout,
@@ -214,47 +203,32 @@ class RestoreRunner:
         return report
 
     def _found(self, report: dict[str, t.Any]) -> None:
-        self._report = report
+        self._restored = report
         finding = restore.whole_finding(self._wanted, report, in_use=self._in_use)
-        self._findings = [one for one in self._findings if one.resource != self._wanted.where] + [finding]
-        self._progress.say(finding.message)
+        self._report.findings = [one for one in self._report.findings if one.resource != self._wanted.where] + [finding]
+        self._report.progress.say(finding.message)
 
     def _write(self, permit: Callable[[], None], text: str) -> None:
         permit()
         self._wrote = True
-        self._progress.say(text)
+        self._report.progress.say(text)
 
     def _heard(self, line: str) -> None:
         for said in archive.answers(line):
             if "step" in said:
-                self._progress.say(f"{said['step']} …")
+                self._report.progress.say(f"{said['step']} …")
 
-    @contextlib.contextmanager
-    def _reporting(self) -> Iterator[None]:
-        try:
-            yield
-        except PlatformError as exc:
-            where = exc.where or self._wanted.where
-            self._findings.append(
-                Finding(source=archive.SOURCE, resource=where, type="", verdict="error", message=str(exc))
-            )
-            raise OutcomeError(exc, {**self._result(), "changed": self._wrote}) from exc
+    def _outcome(self, exc: PlatformError) -> dict[str, t.Any]:
+        self._report.find(archive.SOURCE, exc.where or self._wanted.where, "error", str(exc))
+        return {**self._result(), "changed": self._wrote}
 
     def _result(self) -> dict[str, t.Any]:
-        result = build_result(
-            resources={},
-            findings=self._findings,
-            actions=self._actions,
-            timing=self._timing.seconds(),
-            requests=self._requests(),
-            redactor=Redactor(),
-        )
         return {
-            **result,
+            **self._report.result(),
             "volume": self._wanted.volume,
             "claim": self._wanted.claim,
             "moment": restore.moment_text(self._wanted.moment),
-            "ready": bool(self._report),
+            "ready": bool(self._restored),
             "in_use": self._in_use,
-            "report": {key: value for key, value in self._report.items() if key != "metrics"},
+            "report": {key: value for key, value in self._restored.items() if key != "metrics"},
         }

@@ -2,26 +2,18 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What both runs have in common: time, lease, plan, report. Check mode is the same without the writes."""
+"""What the runs that ask servers have in common: lease, plan, report. Check mode is the same without the writes."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import typing as t
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import OutcomeError, PlatformError
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.findings import Finding
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.plan import (
-    Action,
-    check_expected,
-    plan_digest,
-)
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import Progress
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import Redactor
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.result import build_result
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.timing import Timing
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import PlatformError
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.plan import Action
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.report import Report
+from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.archive import SOURCE
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.errors import MariaDBError
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.pods import Pod
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.session import Session
@@ -53,9 +45,7 @@ class Base:
         must_exist: a server that cannot be asked is an error in a real run; otherwise it is reported.
         expect_plan: digest of the approved plan, or empty.
         hold: takes the environment's lease and gives what to call before each write.
-        redactor: takes secrets out of what is reported.
-        requests: counts of the requests made.
-        progress: tells the user what is going on.
+        report: gets what is found and done.
     """
 
     kind: t.ClassVar[str] = ""
@@ -68,18 +58,10 @@ class Base:
         must_exist: bool = True,
         expect_plan: str = "",
         hold: Callable[[], Callable[[], None]] = lambda: lambda: None,
-        redactor: Redactor | None = None,
-        requests: Callable[[], Mapping[str, t.Any]] = dict,
-        progress: Progress | None = None,
+        report: Report | None = None,
     ) -> None:
         self._find_servers, self._check, self._expect_plan, self._hold = servers, check, expect_plan, hold
-        self._redactor = redactor or Redactor()
-        self._requests = requests
-        self._progress = progress or Progress()
-        self._timing = Timing()
-        self._findings: list[Finding] = []
-        self._actions: list[Action] = []
-        self._resources: dict[str, t.Any] = {}
+        self._report = report or Report()
         self._wrote = self._pending = False
         self._known: list[Server] = []
         self._must_exist = must_exist and not check
@@ -92,7 +74,7 @@ class Base:
         Raises:
             MariaDBError: one that must be there is not.
         """
-        with self._timing.phase("connect"):
+        with self._report.timing.phase("connect"):
             found = self._find_servers()
         if not found:
             why = "the StatefulSet of the database does not exist" if found is not None else "there is no such cluster"
@@ -129,45 +111,26 @@ class Base:
             )
 
     def _cannot_tell(self, place: str, why: str) -> None:
-        resource = f"{self.kind}/{place}".rstrip("/")
-        self._findings.append(
-            Finding(source="mariadb", resource=resource, type="", verdict="not_verifiable", message=why)
-        )
+        self._report.find(SOURCE, f"{self.kind}/{place}".rstrip("/"), "not_verifiable", why)
 
     def _approve(self) -> None:
-        digest = plan_digest(self._actions, stable_fingerprints=self._redactor.stable)
-        check_expected(digest, None if self._check else self._expect_plan)
+        self._report.check_expected(None if self._check else self._expect_plan)
 
     def _write(self, writes: Sequence[tuple[Action, Callable[[], None]]]) -> None:
         """Do what was planned, in order; the first failure stops."""
         if self._check or not writes:
             return
-        with self._timing.phase("apply"):
+        with self._report.timing.phase("apply"):
             before_write = self._hold()
             for action, write in writes:
                 before_write()
-                self._progress.say(f"{action.verb} {action.resource}")
+                self._report.progress.say(f"{action.verb} {action.resource}")
                 self._wrote = True
                 write()
 
-    @contextlib.contextmanager
-    def _reporting(self) -> Iterator[None]:
-        try:
-            yield
-        except PlatformError as exc:
-            exc.what = str(self._redactor.redact(exc.what))
-            self._findings.append(
-                Finding(source="mariadb", resource=exc.where, type="", verdict="error", message=str(exc))
-            )
-            raise OutcomeError(exc, {**self._result(), "changed": self._wrote}) from exc
+    def _outcome(self, exc: PlatformError) -> dict[str, t.Any]:
+        self._report.find(SOURCE, exc.where, "error", str(exc))
+        return {**self._result(), "changed": self._wrote}
 
     def _result(self) -> dict[str, t.Any]:
-        result = build_result(
-            resources=self._resources,
-            findings=self._findings,
-            actions=self._actions,
-            timing=self._timing.seconds(),
-            requests=self._requests(),
-            redactor=self._redactor,
-        )
-        return {**result, "pending": self._pending}
+        return {**self._report.result(), "pending": self._pending}
