@@ -18,6 +18,7 @@ from decimal import Decimal
 
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import GuardError
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.objects import ObjectId
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.volumes import is_claim_of
 
 __all__ = ["claims_to_grow", "growing", "grown_claim", "quantity", "sizes_of", "with_sizes"]
 
@@ -89,13 +90,11 @@ def sizes_of(statefulset: Object, names: Iterable[str]) -> dict[str, str]:
 
 def claims_to_grow(statefulset: Object, sizes: Mapping[str, str], claims: Iterable[Object]) -> list[tuple[Object, str]]:
     """The claims of a StatefulSet, of any of its pods past or present, that ask for less, each with its new size."""
-    owner = re.escape(statefulset["metadata"]["name"])
     found = []
     for claim in claims:
         for name, size in sizes.items():
             asked = claim["spec"]["resources"]["requests"]["storage"]
-            own = re.fullmatch(rf"{re.escape(name)}-{owner}-\d+", claim["metadata"]["name"])
-            if own and quantity(asked) < quantity(size):
+            if is_claim_of(claim, statefulset, name) and quantity(asked) < quantity(size):
                 found.append((claim, size))
     return found
 

@@ -16,7 +16,7 @@ import re
 import typing as t
 from collections.abc import Iterable, Mapping
 
-__all__ = ["RESTORED", "RESTORE_TO", "Exchange", "as_made_anew", "exchange", "trial", "volume_names"]
+__all__ = ["RESTORED", "RESTORE_TO", "Exchange", "as_made_anew", "exchange", "is_claim_of", "trial", "volume_names"]
 
 RESTORE_TO: t.Final = "platform.audioprothese/restore-to"
 """Annotation of a claim that a restore fills: the moment."""
@@ -62,11 +62,8 @@ def exchange(desired: Object, live: Object, claims: Iterable[Object]) -> Exchang
     left, taken = [name for name in have if name not in wanted], [name for name in wanted if name not in have]
     if not left or not taken:
         return None
-    owner, known = re.escape(desired["metadata"]["name"]), list(claims)
-    found = {
-        name: [one for one in known if re.fullmatch(rf"{re.escape(name)}-{owner}-\d+", one["metadata"]["name"])]
-        for name in taken
-    }
+    known = list(claims)
+    found = {name: [claim for claim in known if is_claim_of(claim, desired, name)] for name in taken}
     retention = (live.get("spec") or {}).get("persistentVolumeClaimRetentionPolicy") or {}
     return Exchange(
         left=tuple(left),
@@ -75,6 +72,12 @@ def exchange(desired: Object, live: Object, claims: Iterable[Object]) -> Exchang
         unfinished=tuple(one["metadata"]["name"] for name in taken for one in found[name] if _is_unfinished(one)),
         discards=retention.get("whenDeleted") == "Delete",
     )
+
+
+def is_claim_of(claim: Object, statefulset: Object, template: str) -> bool:
+    """Whether a claim was made from a template of a StatefulSet, for any of its pods past or present."""
+    name = rf"{re.escape(template)}-{re.escape(statefulset['metadata']['name'])}-\d+"
+    return re.fullmatch(name, claim["metadata"]["name"]) is not None
 
 
 def volume_names(statefulset: Object) -> list[str]:
