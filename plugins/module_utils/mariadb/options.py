@@ -15,44 +15,48 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.acc
 
 __all__ = ["accounts_spec", "archive_spec", "common_spec", "logins_spec", "replication_spec", "restore_spec"]
 
-_COMMON: t.Final[dict[str, t.Any]] = {
+_STATEFULSET: t.Final[dict[str, t.Any]] = {
     "namespace": {"type": "str", "required": True},
     "statefulset": {"type": "str", "required": True},
+    "cluster": {"type": "str"},
+    "_progress": {"type": "str"},
+}
+
+_COMMON: t.Final[dict[str, t.Any]] = {
+    **_STATEFULSET,
     "container": {"type": "str", "default": "mariadb"},
     "administrator": {"type": "str", "default": "mysql"},
     "root_password_file": {"type": "str", "no_log": False},
     "socket": {"type": "str", "default": "/run/mysqld/mysqld.sock"},
     "must_exist": {"type": "bool", "default": True},
-    "cluster": {"type": "str"},
     "expect_plan": {"type": "str"},
-    "_progress": {"type": "str"},
 }
 
+
+def _of_accounts(**options: t.Any) -> dict[str, t.Any]:
+    """Rows that are each about an account."""
+    account = {"user": {"type": "str", "required": True}, "host": {"type": "str", "default": "%"}}
+    return {"type": "list", "elements": "dict", "required": True, "options": {**account, **options}}
+
+
 _ACCOUNTS: t.Final[dict[str, t.Any]] = {
-    "accounts": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {
-            "user": {"type": "str", "required": True},
-            "host": {"type": "str", "default": "%"},
-            "plugin": {"type": "str", "choices": list(PLUGINS), "default": PLUGINS[0]},
-            "password": {"type": "str", "no_log": True},
-            "require": {"type": "str", "choices": ["none", "ssl", "x509"], "default": "ssl"},
-            "limits": {"type": "dict", "options": {limit: {"type": "float", "default": 0} for limit in LIMITS}},
-            "locked": {"type": "bool", "default": False},
-            "grants": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "on": {"type": "str", "required": True},
-                    "privileges": {"type": "list", "elements": "str", "required": True},
-                    "grant_option": {"type": "bool", "default": False},
-                },
+    "accounts": _of_accounts(
+        plugin={"type": "str", "choices": list(PLUGINS), "default": PLUGINS[0]},
+        password={"type": "str", "no_log": True},
+        require={"type": "str", "choices": ["none", "ssl", "x509"], "default": "ssl"},
+        limits={"type": "dict", "options": {limit: {"type": "float", "default": 0} for limit in LIMITS}},
+        locked={"type": "bool", "default": False},
+        grants={
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "on": {"type": "str", "required": True},
+                "privileges": {"type": "list", "elements": "str", "required": True},
+                "grant_option": {"type": "bool", "default": False},
             },
         },
-    },
+    ),
     "databases": {"type": "list", "elements": "str", "default": []},
     "certificate_file": {"type": "str"},
     "certificate": {"type": "str"},
@@ -66,16 +70,7 @@ _ACCOUNTS: t.Final[dict[str, t.Any]] = {
 }
 
 _LOGINS: t.Final[dict[str, t.Any]] = {
-    "logins": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {
-            "user": {"type": "str", "required": True},
-            "host": {"type": "str", "default": "%"},
-            "password": {"type": "str", "no_log": True, "required": True},
-        },
-    },
+    "logins": _of_accounts(password={"type": "str", "no_log": True, "required": True}),
     "certificate": {"type": "str"},
     "only": {"type": "list", "elements": "str"},
     "port": {"type": "int", "default": 3306},
@@ -105,37 +100,30 @@ _REPLICATION: t.Final[dict[str, t.Any]] = {
     "seed_timeout": {"type": "int", "default": 3600},
 }
 
-
-_ARCHIVE: t.Final[dict[str, t.Any]] = {
-    "operation": {"type": "str", "choices": ["report", "full", "drill"], "default": "report"},
-    "namespace": {"type": "str", "required": True},
-    "statefulset": {"type": "str", "required": True},
+_OF_THE_ARCHIVE: t.Final[dict[str, t.Any]] = {
+    **_STATEFULSET,
     "container": {"type": "str", "default": "archive"},
     "primary": {"type": "int", "default": 0},
+    "timeout": {"type": "int", "default": 14400},
+}
+
+_ARCHIVE: t.Final[dict[str, t.Any]] = {
+    **_OF_THE_ARCHIVE,
+    "operation": {"type": "str", "choices": ["report", "full", "drill"], "default": "report"},
     "full_hours": {"type": "float", "default": 26},
     "log_minutes": {"type": "float", "default": 10},
     "job": {"type": "dict"},
-    "timeout": {"type": "int", "default": 14400},
-    "cluster": {"type": "str"},
-    "_progress": {"type": "str"},
     "_run": {"type": "dict"},
 }
 
-
 _RESTORE: t.Final[dict[str, t.Any]] = {
+    **_OF_THE_ARCHIVE,
     "to": {"type": "str", "required": True},
     "volume": {"type": "str"},
-    "namespace": {"type": "str", "required": True},
-    "statefulset": {"type": "str", "required": True},
-    "container": {"type": "str", "default": "archive"},
-    "primary": {"type": "int", "default": 0},
     "storage_class": {"type": "str", "required": True},
     "size": {"type": "str", "required": True},
     "labels": {"type": "dict", "default": {}},
     "job": {"type": "dict", "required": True},
-    "timeout": {"type": "int", "default": 14400},
-    "cluster": {"type": "str"},
-    "_progress": {"type": "str"},
 }
 
 
