@@ -62,14 +62,11 @@ def drill(
 ) -> Drill:
     """Find out whether what is archived can be relied on: it is young, has no gap, and comes back.
 
+    The arguments are those of `proven`, and:
+
     Args:
-        archive: where the backups are.
-        programs: MariaDB's programs, of the series of the backup.
-        instance: name of the server in the archive.
-        target: the data directory to make; see `restore`.
         limits: what is too old to be tried.
         moment: seconds since 1970; the latest that can be restored when there is none.
-        told: hears of each step.
 
     Raises:
         BackupError: the archive is too old or has a gap, or it cannot be restored; the message says which and why.
