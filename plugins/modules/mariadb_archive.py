@@ -55,8 +55,32 @@ options:
       - The Job that tries a restore, as a manifest, for O(operation=drill). Its one container runs the archive's
         program with C(drill), and its name is the lock of all that do the same.
     type: dict
+  compare:
+    description:
+      - The server that O(operation=drill) compares with. Its rows are counted in one snapshot, which its users do not
+        notice. Exactly the transactions of that snapshot are restored once they are archived, as the Job waits for them,
+        and every table has to hold the same number of rows and the same newest times.
+      - Without it, and while the server does not run, the latest archived moment is restored and compared with
+        nothing.
+    type: dict
+    suboptions:
+      container:
+        description: Container of the server.
+        type: str
+        default: mariadb
+      administrator:
+        description: Account that the server knows by the user of the operating system (C(unix_socket)).
+        type: str
+        default: mysql
+      root_password_file:
+        description: File in that container with the password of C(root), used when the administrator is not there.
+        type: str
+      socket:
+        description: The server's socket in that container.
+        type: str
+        default: /run/mysqld/mysqld.sock
   timeout:
-    description: Seconds that a full backup or a restore may take.
+    description: Seconds that a full backup or a restore may take, and that counting may.
     type: int
     default: 14400
   cluster:
@@ -103,6 +127,8 @@ EXAMPLES = r"""
     statefulset: mariadb
     operation: drill
     job: "{{ lookup('ansible.builtin.template', 'restore_check.yml.j2') | from_yaml }}"
+    compare:
+      root_password_file: /run/secrets/mariadb/root-password
   register: drill
 """
 
@@ -115,11 +141,11 @@ ranges:
   sample: ["2026-10-16T01:00:12+00:00 to 2026-11-20T14:03:00+00:00"]
 report:
   description: Outcome of O(operation=drill), with C(comes_back), C(problems), C(moment), C(rows), C(tables), C(counts)
-    by table, C(newest) times by column, C(seconds) by step, and C(metrics) in the text format of Prometheus. Empty
-    otherwise.
+    by table, C(newest) times by column, C(compared) tables with O(compare), C(seconds) by step, and C(metrics) in the
+    text format of Prometheus. Empty otherwise.
   returned: always
   type: dict
-  sample: {"comes_back": true, "moment": "2026-11-20T14:03:00+00:00", "rows": 1204, "tables": 96}
+  sample: {"comes_back": true, "moment": "2026-11-20T14:03:00+00:00", "rows": 1204, "tables": 96, "compared": 96}
 findings:
   description: What was found, sorted.
   returned: always
@@ -135,7 +161,8 @@ findings:
       desired: comes back
       live: comes back
       origin: ""
-      message: "the data of 2026-11-20T14:03:00+00:00 comes back: yes, 1204 rows in 96 tables, within 43 s"
+      message: "the data of 2026-11-20T14:03:00+00:00 comes back: yes, 1204 rows in 96 tables, as the server had
+        them, within 43 s"
 plan:
   description: The full backup, where one is asked for.
   returned: always
@@ -160,6 +187,7 @@ requests:
 """
 
 import typing as t
+from collections.abc import Callable
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import InputError
@@ -167,6 +195,8 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.arc
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.connect import Connections
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.face import run_module
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.options import archive_spec
+from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.pods import Pod
+from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.witness import Witness, take_witness
 
 
 def main() -> t.NoReturn:
@@ -189,8 +219,16 @@ def _work(module: AnsibleModule, connections: Connections) -> dict[str, t.Any]:
     if params["operation"] == "full":
         return runner.full(timeout=params["timeout"])
     if params["operation"] == "drill":
-        return runner.drill(connections.jobs, params["job"], timeout=params["timeout"])
+        return runner.drill(
+            connections.jobs, params["job"], timeout=params["timeout"], witness=_witness(connections, params, pod)
+        )
     return runner.report()
+
+
+def _witness(connections: Connections, params: dict[str, t.Any], pod: Pod | None) -> Callable[[], Witness] | None:
+    if pod is None or not params["compare"]:
+        return None
+    return lambda: take_witness(connections.session(pod, params["compare"], timeout=params["timeout"]))
 
 
 if __name__ == "__main__":

@@ -24,13 +24,19 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.session import Session
+from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.witness import (
+    Witness,
+    differences,
+    take_witness,
+)
 from mariadb_archive.archiver import Archiver
 from mariadb_archive.azure_store import BlobStore
 from mariadb_archive.check import check
 from mariadb_archive.drill import Drill, Limits, drill, proven
 from mariadb_archive.envelope import Archive
 from mariadb_archive.errors import BackupError
-from mariadb_archive.full import back_up
+from mariadb_archive.full import back_up, by_domain
 from mariadb_archive.keeper import REPLICA, Keeper
 from mariadb_archive.manifests import Full
 from mariadb_archive.restore import Restored, restore
@@ -463,6 +469,58 @@ def test_a_drill_says_what_comes_back(prepared: Prepared) -> None:
     assert done.problems == []
     assert done.counts["clinic.patient"] >= len(prepared.site.of_before(prepared.moment))
     assert (done.full, set(done.seconds)) == (prepared.full.name, {"restore", "check"})
+
+
+def witnessed(prepared: Prepared) -> Witness:
+    """What the server holds, as the module asks for it."""
+    live = prepared.site.live
+    return take_witness(Session(mariadb.LocalTransport(live), live.login("root"), where="Pod/mariadb/mariadb-0"))
+
+
+def test_what_is_restored_is_what_the_server_held(prepared: Prepared) -> None:
+    """While others write, so that no moment of whole seconds would do."""
+    site, target = prepared.site, prepared.site.folder / "restored" / "drill"
+    site.live.root("CREATE TABLE clinic.visit (id INT PRIMARY KEY, date_created DATETIME NOT NULL)")
+    site.live.root("INSERT INTO clinic.visit VALUES (1, '2026-11-20 14:03:00')")
+    over = threading.Event()
+
+    def write() -> None:
+        for number in itertools.takewhile(lambda _: not over.is_set(), itertools.count()):
+            site.write(f"meanwhile-{number}")
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(write)
+        try:
+            time.sleep(0.3)
+            witness = witnessed(prepared)
+            time.sleep(0.3)
+        finally:
+            over.set()
+    where: dict[str, Any] = {"instance": "mariadb", "target": target, "limits": LIMITS}
+    until, moment = by_domain(witness.gtid), witness.moment.timestamp()
+    later = threading.Timer(1, site.archiver.round)
+    later.start()
+    done = drill(site.archive, site.programs, until=until, moment=moment, **where)
+    later.join()
+    assert 0 < witness.counts["clinic.patient"] < int(site.live.root("SELECT COUNT(*) FROM clinic.patient"))
+    assert witness.newest["clinic.visit.date_created"] == "2026-11-20 14:03:00"
+    assert (done.problems, differences(witness, done.facts()["drill"])) == ([], [])
+
+
+@pytest.mark.sabotage
+def test_one_row_more_or_fewer_is_told(prepared: Prepared) -> None:
+    site, target = prepared.site, prepared.site.folder / "restored" / "drill"
+    witness = witnessed(prepared)
+    site.archiver.round()
+    limits = Limits(full_hours=26, log_minutes=0.02)
+    where: dict[str, Any] = {"instance": "mariadb", "target": target, "moment": witness.moment.timestamp()}
+    drilled = drill(site.archive, site.programs, limits=LIMITS, until=by_domain(witness.gtid), **where)
+    fewer = replace(witness, counts={**witness.counts, "clinic.patient": witness.counts["clinic.patient"] + 1})
+    [told] = differences(fewer, drilled.facts()["drill"])
+    assert re.fullmatch(r"clinic\.patient: (\d+) rows came back of \d+", told)
+    site.write("not archived")
+    with pytest.raises(BackupError, match="did not come into the archive within"):
+        drill(site.archive, site.programs, limits=limits, until=by_domain(witnessed(prepared).gtid), **where)
 
 
 @pytest.mark.sabotage

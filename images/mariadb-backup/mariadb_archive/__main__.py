@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -24,7 +25,7 @@ from mariadb_archive.check import check
 from mariadb_archive.drill import Limits, drill, proven
 from mariadb_archive.envelope import Archive
 from mariadb_archive.errors import BackupError
-from mariadb_archive.full import back_up
+from mariadb_archive.full import back_up, by_domain
 from mariadb_archive.keeper import Keeper
 from mariadb_archive.keys import KeyVaultWrapper
 from mariadb_archive.manifests import Full, Log, Manifest
@@ -60,6 +61,17 @@ def moment_of(text: str) -> float:
     if moment.tzinfo is None:
         raise argparse.ArgumentTypeError(f"{text!r} has no offset from UTC: write 2026-11-20T14:03:00+01:00")
     return moment.timestamp()
+
+
+def gtid_of(text: str) -> dict[str, str]:
+    """Return a position as MariaDB writes it, 0-1-42,1-1-7, by domain.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    if not re.fullmatch(r"\d+-\d+-\d+(,\d+-\d+-\d+)*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 0-1-42,1-1-7")
+    return by_domain(text)
 
 
 def _full(options: argparse.Namespace) -> None:
@@ -134,7 +146,7 @@ def _check(options: argparse.Namespace) -> int:
 
 def _drill(options: argparse.Namespace) -> int:
     limits = Limits(full_hours=options.full_hours, log_minutes=options.log_minutes)
-    where = {"instance": options.instance, "target": options.target, "moment": options.to}
+    where = {"instance": options.instance, "target": options.target, "moment": options.to, "until": options.until}
     done = drill(_archive(options), Programs(), limits=limits, told=_print_step, **where)
     _print(done.facts())
     return int(bool(done.problems))
@@ -206,6 +218,7 @@ def _parser() -> argparse.ArgumentParser:
         limited.add_argument("--full-hours", type=float, default=26)
         limited.add_argument("--log-minutes", type=float, default=10)
     tried.add_argument("--to", type=moment_of, help="another moment: 2026-11-20T14:03:00+01:00")
+    tried.add_argument("--until", type=gtid_of, help="last transactions that a server had then: 0-1-42,1-1-7")
     tried.add_argument("--target", type=Path, required=True, help="folder that does not exist, or is empty")
     restored = command("restore", _restore, "Make a data directory as of a moment.")
     restored.add_argument("--to", type=moment_of, required=True, help="2026-11-20T14:03:00+01:00")

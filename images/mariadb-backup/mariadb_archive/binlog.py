@@ -6,14 +6,14 @@ Layout of events: mariadb.com/kb/en/2-binlog-event-header, gtid_event, gtid_list
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from mariadb_archive.errors import BackupError
 
-__all__ = ["Facts", "Transaction", "cut", "facts_of", "transactions"]
+__all__ = ["Facts", "Transaction", "covers", "cut", "cut_behind", "facts_of", "transactions"]
 
 MAGIC = b"\xfebin"
 HEADER = struct.Struct("<IBIIIH")
@@ -97,6 +97,24 @@ def cut(path: Path, *, moment: float, start: int = 0) -> Transaction | None:
     late is too late as well, also when the clock was set back: so does `mariadb-binlog --stop-datetime`.
     """
     return next((found for found in transactions(path) if found.offset >= start and found.time >= moment), None)
+
+
+def cut_behind(path: Path, *, gtid: Mapping[str, str], start: int = 0) -> Transaction | None:
+    """Return the first transaction at or behind `start` that comes after those of `gtid`; None when there is none."""
+    behind = (found for found in transactions(path) if not covers(gtid, {found.domain: found.gtid}))
+    return next((found for found in behind if found.offset >= start), None)
+
+
+def covers(reached: Mapping[str, str], gtid: Mapping[str, str]) -> bool:
+    """Tell whether every transaction up to `gtid` is among those up to `reached`, both by domain.
+
+    Within a domain they are numbered in their order, whichever server they come from.
+    """
+    return all(_sequence(last) <= _sequence(reached.get(domain, "0-0-0")) for domain, last in gtid.items())
+
+
+def _sequence(gtid: str) -> int:
+    return int(gtid.rpartition("-")[2])
 
 
 def _transaction(event: _Event) -> Transaction:

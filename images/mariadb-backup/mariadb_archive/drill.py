@@ -14,13 +14,15 @@ from mariadb_archive.check import check
 from mariadb_archive.envelope import Archive
 from mariadb_archive.errors import BackupError
 from mariadb_archive.restore import restore
-from mariadb_archive.selection import fresh_enough, full_due, latest, ranges
+from mariadb_archive.selection import choose_behind, fresh_enough, full_due, latest, ranges
 from mariadb_archive.server import Programs
 
 __all__ = ["Drill", "Limits", "drill", "later_than", "proven"]
 
 # Rows carry times of the application's clock and zone: only what is clearly after the moment is wrong.
 ZONES = dt.timedelta(days=1)
+# Seconds until the archive is asked again for what is on its way.
+ASK_AGAIN = 5
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def drill(
     target: Path,
     limits: Limits,
     moment: float | None = None,
+    until: Mapping[str, str] | None = None,
     told: Callable[[dict[str, Any]], None] = lambda step: None,
 ) -> Drill:
     """Find out whether what is archived can be relied on: it is young, has no gap, and comes back.
@@ -67,6 +70,8 @@ def drill(
     Args:
         limits: what is too old to be tried.
         moment: seconds since 1970; the latest that can be restored when there is none.
+        until: the last transactions that a server had at that moment, by domain: they are waited for, as long as a
+            change may take into the archive, and nothing behind them is restored.
 
     Raises:
         BackupError: the archive is too old or has a gap, or it cannot be restored; the message says which and why.
@@ -80,7 +85,10 @@ def drill(
     if unfit or old:
         raise BackupError(unfit or "; ".join(old))
     wanted = latest(manifests) if moment is None else moment
-    return proven(archive, programs, instance=instance, target=target, moment=wanted, told=told)
+    if until:
+        told({"step": "wait for the log"})
+        _await(archive, instance, until, limits.log_minutes * 60)
+    return proven(archive, programs, instance=instance, target=target, moment=wanted, until=until, told=told)
 
 
 def proven(
@@ -90,6 +98,7 @@ def proven(
     instance: str,
     target: Path,
     moment: float,
+    until: Mapping[str, str] | None = None,
     statements: str = "",
     told: Callable[[dict[str, Any]], None] = lambda step: None,
 ) -> Drill:
@@ -101,6 +110,7 @@ def proven(
         instance: name of the server in the archive.
         target: the data directory to make; see `restore`.
         moment: seconds since 1970.
+        until: the last transactions by domain; see `restore`.
         statements: SQL to run on what came back; see `check`.
         told: hears of each step.
 
@@ -117,7 +127,7 @@ def proven(
         seconds[step] = round(time.monotonic() - started, 1)
 
     with measured("restore"):
-        restored = restore(archive, programs, instance=instance, moment=moment, target=target)
+        restored = restore(archive, programs, instance=instance, moment=moment, target=target, until=until)
     with measured("check"):
         found = check(programs, target, statements=statements)
     problems = [*found.problems, *later_than(dt.datetime.fromisoformat(restored.moment), found.newest)]
@@ -134,6 +144,17 @@ def proven(
         seconds=seconds,
         problems=problems,
     )
+
+
+def _await(archive: Archive, instance: str, until: Mapping[str, str], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not choose_behind((entry.manifest for entry in archive.entries(instance)), until, 0):
+        if time.monotonic() > deadline:
+            raise BackupError(
+                f"the transactions up to {','.join(until.values())} did not come into the archive within "
+                f"{seconds / 60:g} minutes"
+            )
+        time.sleep(ASK_AGAIN)
 
 
 def later_than(moment: dt.datetime, newest: Mapping[str, str]) -> list[str]:

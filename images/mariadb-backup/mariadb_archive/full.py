@@ -17,7 +17,7 @@ from mariadb_archive.lineage import lineage_of
 from mariadb_archive.manifests import Full
 from mariadb_archive.server import Server, streamed
 
-__all__ = ["back_up"]
+__all__ = ["back_up", "by_domain"]
 
 # mariadb.com/kb/en/files-created-by-mariadb-backup: the old name until 10.11, the new one since 11.1.
 INFORMATION = ("mariadb_backup_info", "xtrabackup_info")
@@ -81,7 +81,7 @@ def back_up(
 
         def described() -> Full:
             found = _position(Path(folder))
-            gtid = _by_domain(found["gtid"] or "")
+            gtid = by_domain(found["gtid"] or "")
             return replace(
                 begun, finished=math.ceil(time.time()), log=found["log"], position=int(found["position"]), gtid=gtid
             )
@@ -108,5 +108,6 @@ def _position(folder: Path) -> dict[str, str]:
     raise BackupError(f"mariadb-backup told no position: is log_bin on, and is there room in {folder.parent}?")
 
 
-def _by_domain(gtids: str) -> dict[str, str]:
+def by_domain(gtids: str) -> dict[str, str]:
+    """Return a position of the log by domain: `0-1-42,1-1-7` is `{"0": "0-1-42", "1": "1-1-7"}`."""
     return {gtid.partition("-")[0]: gtid for gtid in gtids.split(",") if gtid}

@@ -7,16 +7,16 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mariadb_archive.binlog import cut, transactions
+from mariadb_archive.binlog import cut, cut_behind, transactions
 from mariadb_archive.envelope import Archive, Entry
 from mariadb_archive.errors import BackupError
-from mariadb_archive.manifests import Full, Log
-from mariadb_archive.selection import choose, moment_text, same_series
+from mariadb_archive.manifests import Full, Log, Manifest
+from mariadb_archive.selection import Selection, choose, choose_behind, moment_text, same_series
 from mariadb_archive.server import Programs, fed, last_lines, streamed
 
 __all__ = ["Restored", "maintenance", "restore"]
@@ -51,7 +51,15 @@ class Restored:
         return asdict(self)
 
 
-def restore(archive: Archive, programs: Programs, *, instance: str, moment: float, target: Path) -> Restored:
+def restore(
+    archive: Archive,
+    programs: Programs,
+    *,
+    instance: str,
+    moment: float,
+    target: Path,
+    until: Mapping[str, str] | None = None,
+) -> Restored:
     """Make a data directory as of `moment`: all transactions of before it, and no other.
 
     What is chosen is checked before anything is written: that it reaches the moment, that the server's program may open
@@ -64,13 +72,14 @@ def restore(archive: Archive, programs: Programs, *, instance: str, moment: floa
         instance: name of the server in the archive.
         moment: seconds since 1970.
         target: the data directory, which must not exist or be empty; its parent has to be on the same disk.
+        until: the last transactions by domain, where they are known better than by the moment that they were reached.
 
     Raises:
         BackupError: it cannot be done; the target is as it was.
     """
     started = time.monotonic()
     entries = {entry.manifest.name: entry for entry in archive.entries(instance)}
-    chosen = choose((entry.manifest for entry in entries.values()), moment)
+    chosen = _choose([entry.manifest for entry in entries.values()], moment, until)
     full, logs = entries[chosen.full.name], [entries[log.name] for log in chosen.logs]
     _refuse_other_version(chosen.full, programs)
     _refuse_full_target(target)
@@ -83,7 +92,7 @@ def restore(archive: Archive, programs: Programs, *, instance: str, moment: floa
         data.mkdir()
         fed(programs.command("mbstream", "-x", "-C", str(data)), work / "log", archive.read(full))
         programs.run("mariadb-backup", "--no-defaults", "--prepare", f"--target-dir={data}", timeout=START_SECONDS)
-        gtid = _replay(programs, data, files, chosen.full, moment)
+        gtid = _replay(programs, data, files, chosen, until)
         if target.exists():
             target.rmdir()
         data.rename(target)
@@ -95,6 +104,15 @@ def restore(archive: Archive, programs: Programs, *, instance: str, moment: floa
         server_version=chosen.full.server_version,
         seconds=round(time.monotonic() - started, 1),
     )
+
+
+def _choose(manifests: list[Manifest], moment: float, until: Mapping[str, str] | None) -> Selection:
+    if not until:
+        return choose(manifests, moment)
+    chosen = choose_behind(manifests, until, moment)
+    if chosen is None:
+        raise BackupError(f"the transactions up to {','.join(until.values())} are not in the archive")
+    return chosen
 
 
 def _refuse_other_version(full: Full, programs: Programs) -> None:
@@ -145,12 +163,15 @@ def _fetch(archive: Archive, logs: list[Entry], work: Path) -> list[Path]:
     return files
 
 
-def _replay(programs: Programs, data: Path, files: list[Path], full: Full, moment: float) -> dict[str, str]:
-    """Apply the changes up to the moment; return the last transaction of each domain."""
-    gtid, last, stop = dict(full.gtid), len(files), None
+def _replay(
+    programs: Programs, data: Path, files: list[Path], chosen: Selection, until: Mapping[str, str] | None
+) -> dict[str, str]:
+    """Apply the changes that were chosen; return the last transaction of each domain."""
+    full, last, stop = chosen.full, len(files), None
+    gtid = dict(full.gtid)
     for number, file in enumerate(files):
         begin = full.position if not number else 0
-        stop = cut(file, moment=moment, start=begin)
+        stop = cut_behind(file, gtid=until, start=begin) if until else cut(file, moment=chosen.moment, start=begin)
         end = stop.offset if stop else file.stat().st_size
         gtid |= {found.domain: found.gtid for found in transactions(file) if begin <= found.offset < end}
         if stop:

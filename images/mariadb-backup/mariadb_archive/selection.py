@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from mariadb_archive.binlog import covers
 from mariadb_archive.errors import BackupError
 from mariadb_archive.manifests import Full, Log, Manifest
 
@@ -15,6 +16,7 @@ __all__ = [
     "Range",
     "Selection",
     "choose",
+    "choose_behind",
     "fresh_enough",
     "full_due",
     "gaps",
@@ -109,6 +111,24 @@ def choose(manifests: Iterable[Manifest], moment: float) -> Selection:
     hint = "".join(f"; between {gap.after} and {gap.before}: {gap.why}" for gap in missing)
     spans = ", ".join(f"{moment_text(found.first)} to {moment_text(found.until)}" for found in reached if found.logs)
     raise BackupError(f"{moment_text(moment)} is in no range that can be restored: {spans or 'none yet'}{hint}")
+
+
+def choose_behind(manifests: Iterable[Manifest], gtid: Mapping[str, str], moment: float) -> Selection | None:
+    """Return the youngest backup that has nothing behind `gtid`, and the files of the log that lead from it to there.
+
+    Args:
+        manifests: what is stored.
+        gtid: the last transaction to restore, by domain.
+        moment: when the server had come so far.
+
+    Returns:
+        None while they are not stored.
+    """
+    for found in reversed(ranges(manifests)):
+        reaches = next((number for number, log in enumerate(found.logs, 1) if covers(log.after, gtid)), 0)
+        if reaches and covers(gtid, found.full.gtid):
+            return Selection(found.full, found.logs[:reaches], moment)
+    return None
 
 
 def outlived(manifests: Iterable[Manifest], *, now: float, days: int, keep: int = 1) -> list[str]:

@@ -9,12 +9,14 @@ The program and its answers: images/mariadb-backup/README.md.
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import json
 import typing as t
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.findings import Finding
+from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.witness import Witness, differences
 
 __all__ = [
     "SOURCE",
@@ -25,6 +27,7 @@ __all__ = [
     "metrics",
     "range_findings",
     "shown_ranges",
+    "until_manifest",
 ]
 
 SOURCE = "mariadb"
@@ -92,7 +95,23 @@ def range_findings(listed: Facts, stale: str, *, resource: str) -> list[Finding]
     return found
 
 
-def drill_report(said: Sequence[Facts], error: str, *, instance: str, now: dt.datetime) -> dict[str, t.Any]:
+def until_manifest(job: Facts, gtid: str, moment: dt.datetime) -> dict[str, t.Any]:
+    """The Job of a drill that restores what a server held at a position of its log.
+
+    Args:
+        job: without it.
+        gtid: the position.
+        moment: when that was.
+    """
+    made = copy.deepcopy(dict(job))
+    [container] = made["spec"]["template"]["spec"]["containers"]
+    container["args"] = [*container["args"], "--to", moment.isoformat(), "--until", gtid]
+    return made
+
+
+def drill_report(
+    said: Sequence[Facts], error: str, *, instance: str, now: dt.datetime, witness: Witness | None = None
+) -> dict[str, t.Any]:
     """The outcome of a drill, as it is kept.
 
     Args:
@@ -100,11 +119,14 @@ def drill_report(said: Sequence[Facts], error: str, *, instance: str, now: dt.da
         error: why it failed, or empty.
         instance: what was restored.
         now: when that was.
+        witness: what the server held at the moment that was restored, where it was asked.
     """
     done: Facts = next((entry["drill"] for entry in reversed(said) if "drill" in entry), {})
     problems = [*done.get("problems", []), *([error] if error and not done.get("problems") else [])]
     if not done and not problems:
         problems.append("it ended without an answer")
+    if done and witness and not problems:
+        problems = differences(witness, done)
     report = {
         "instance": instance,
         "time": now.isoformat(timespec="seconds"),
@@ -119,6 +141,7 @@ def drill_report(said: Sequence[Facts], error: str, *, instance: str, now: dt.da
         "rows": sum(done.get("counts", {}).values()),
         "counts": dict(done.get("counts", {})),
         "newest": dict(done.get("newest", {})),
+        "compared": len(witness.counts) if done and witness else 0,
         "seconds": dict(done.get("seconds", {})),
     }
     return {**report, "metrics": metrics(report)}
@@ -128,9 +151,10 @@ def drill_finding(report: Facts, *, resource: str) -> Finding:
     """The one line: does the data come back."""
     if report["comes_back"]:
         seconds = sum(report["seconds"].values())
+        compared = " as the server had them," if report["compared"] else ""
         message = (
-            f"the data of {report['moment']} comes back: yes, {report['rows']} rows in {report['tables']} tables, "
-            f"within {seconds:.0f} s"
+            f"the data of {report['moment']} comes back: yes, {report['rows']} rows in {report['tables']} tables,"
+            f"{compared} within {seconds:.0f} s"
         )
     else:
         message = f"the data comes back: no, {'; '.join(report['problems'])}"

@@ -18,6 +18,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.err
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.jobs import Outcome
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.pods import Pod
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.transport import Completed
+from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.witness import Witness
 
 __all__ = ["ArchiveRunner", "RunsJobs", "Talks"]
 
@@ -100,13 +101,21 @@ class ArchiveRunner:
                 self._look(transport)
         return self._result()
 
-    def drill(self, jobs: Callable[[], RunsJobs], manifest: Mapping[str, t.Any], *, timeout: float) -> dict[str, t.Any]:
+    def drill(
+        self,
+        jobs: Callable[[], RunsJobs],
+        manifest: Mapping[str, t.Any],
+        *,
+        timeout: float,
+        witness: Callable[[], Witness] | None = None,
+    ) -> dict[str, t.Any]:
         """Restore the latest moment in a Job, and throw it away.
 
         Args:
             jobs: gives what runs it.
             manifest: the Job.
             timeout: seconds it may take.
+            witness: asks the server what it holds: that is what is restored then, and compared with.
 
         Raises:
             PlatformError: the data does not come back.
@@ -117,15 +126,27 @@ class ArchiveRunner:
             elif self._check:
                 self._untold("whether the data comes back is tried by a real run only")
             else:
-                self._drilled(jobs(), manifest, timeout)
+                self._drilled(jobs(), manifest, timeout, self._witness(witness))
         return self._result()
 
-    def _drilled(self, jobs: RunsJobs, manifest: Mapping[str, t.Any], timeout: float) -> None:
+    def _witness(self, take: Callable[[], Witness] | None) -> Witness | None:
+        if take is None or self._pod is None or self._pod.untold:
+            return None
+        report = self._report
+        with report.timing.phase("witness"), report.progress.waiting("counting what the server holds"):
+            found = take()
+        report.progress.say(f"the server holds {sum(found.counts.values())} rows in {len(found.counts)} tables")
+        return found
+
+    def _drilled(self, jobs: RunsJobs, manifest: Mapping[str, t.Any], timeout: float, witness: Witness | None) -> None:
+        if witness:
+            manifest = archive.until_manifest(manifest, witness.gtid, witness.moment)
         with self._report.timing.phase("drill"), self._report.progress.waiting("restoring for nothing"):
             done = jobs.run(manifest, timeout=timeout, heard=self._heard)
         said = archive.answers(done.log)
         error = archive.error_of(done.log) if done.why and done.log.strip() else done.why
-        self._drill = archive.drill_report(said, error, instance=self._resource, now=dt.datetime.now(dt.UTC))
+        now = dt.datetime.now(dt.UTC)
+        self._drill = archive.drill_report(said, error, instance=self._resource, now=now, witness=witness)
         finding = archive.drill_finding(self._drill, resource=self._resource)
         self._report.findings.append(finding)
         self._report.progress.say(finding.message)

@@ -77,6 +77,19 @@ class Connections:
             for pod in find_pods(self._client, params["namespace"], params["statefulset"], params["container"])
         ]
 
+    def session(self, pod: Pod, server: Params, *, timeout: float) -> Session:
+        """A conversation with the server of a pod, once the pods were asked for.
+
+        Args:
+            pod: where it runs.
+            server: its container, and how to be its administrator, as the options of that name.
+            timeout: seconds that a script may take.
+        """
+        if self._settings is None:
+            raise RuntimeError("pods() comes first")
+        transport = PodTransport(self._settings, pod.namespace, pod.name, server["container"], count=self._count_exec)
+        return Session(transport, _login(server), where=f"Pod/{pod.place}", timeout=timeout)
+
     def jobs(self) -> Jobs:
         """Jobs of the cluster, once its pods were asked for."""
         if self._client is None or self._settings is None:
@@ -95,11 +108,7 @@ class Connections:
         pods = self.pods()
         if pods is None or self._client is None:
             return None
-        login = Login(
-            administrator=params["administrator"],
-            socket=params["socket"],
-            password_file=params["root_password_file"] or "",
-        )
+        login = _login(params)
         servers = []
         for pod, transport in pods:
             session = Session(transport, login, where=f"Pod/{pod.place}") if transport else None
@@ -153,3 +162,11 @@ class Connections:
         )
 
         return connect(self._params, progress=self._progress, verbosity=self._verbosity)
+
+
+def _login(params: Params) -> Login:
+    return Login(
+        administrator=params["administrator"],
+        socket=params["socket"],
+        password_file=params["root_password_file"] or "",
+    )

@@ -113,6 +113,10 @@ _ARCHIVE: t.Final[dict[str, t.Any]] = {
     "full_hours": {"type": "float", "default": 26},
     "log_minutes": {"type": "float", "default": 10},
     "job": {"type": "dict"},
+    "compare": {
+        "type": "dict",
+        "options": {name: _COMMON[name] for name in ("container", "administrator", "root_password_file", "socket")},
+    },
     "_run": {"type": "dict"},
 }
 

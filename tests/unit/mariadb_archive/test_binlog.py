@@ -6,7 +6,20 @@ import struct
 from pathlib import Path
 
 import pytest
-from mariadb_archive.binlog import FORMAT, GTID, GTID_LIST, HEADER, MAGIC, ROTATE, STOP, cut, facts_of, transactions
+from mariadb_archive.binlog import (
+    FORMAT,
+    GTID,
+    GTID_LIST,
+    HEADER,
+    MAGIC,
+    ROTATE,
+    STOP,
+    covers,
+    cut,
+    cut_behind,
+    facts_of,
+    transactions,
+)
 from mariadb_archive.errors import BackupError
 
 QUERY = 2
@@ -80,6 +93,40 @@ def test_the_first_transaction_that_is_too_late(
     file = written(tmp_path, known((0, 1, 5)), gtid(100, 6), gtid(103, 7), gtid(110, 8), gtid(101, 9))
     found = cut(file, moment=moment, start=start)
     assert (found.gtid if found else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("position", "start", "expected"),
+    [
+        ({"0": "0-1-7", "4": "4-7-2"}, 0, "0-2-8"),
+        ({"0": "0-1-7"}, 0, "4-7-2"),
+        ({"0": "0-2-8", "4": "4-7-2"}, 0, None),
+        ({"0": "0-9-99", "4": "4-7-2"}, 0, None),
+        ({"0": "0-1-5"}, 0, "0-1-6"),
+        ({"0": "0-1-5"}, 10_000, None),
+    ],
+)
+def test_the_first_transaction_behind_a_position(
+    tmp_path: Path, position: dict[str, str], start: int, expected: str | None
+) -> None:
+    last = gtid(90, 8, server=2)
+    file = written(tmp_path, known((0, 1, 5)), gtid(100, 6), gtid(103, 2, domain=4, server=7), gtid(110, 7), last)
+    found = cut_behind(file, gtid=position, start=start)
+    assert (found.gtid if found else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("reached", "position", "covered"),
+    [
+        ({}, {}, True),
+        ({"0": "0-1-9"}, {}, True),
+        ({"0": "0-1-9"}, {"0": "0-1-10"}, False),
+        ({"0": "0-1-10"}, {"0": "0-2-9"}, True),
+        ({"0": "0-1-10"}, {"0": "0-1-9", "1": "1-1-1"}, False),
+    ],
+)
+def test_what_a_position_covers(reached: dict[str, str], position: dict[str, str], covered: bool) -> None:
+    assert covers(reached, position) is covered
 
 
 def test_offsets_are_those_of_the_file(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import argparse
 import json
 
 import pytest
-from mariadb_archive.__main__ import main, moment_of
+from mariadb_archive.__main__ import gtid_of, main, moment_of
 
 SETTINGS = ("ARCHIVE_STORAGE", "ARCHIVE_KEY", "AZURE_FEDERATED_TOKEN_FILE")
 
@@ -35,6 +35,16 @@ def test_a_moment(text: str, moment: float) -> None:
 def test_a_moment_that_is_none_or_could_be_several(text: str, why: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=why):
         moment_of(text)
+
+
+def test_a_position() -> None:
+    assert gtid_of("0-1-42,1-2-7") == {"0": "0-1-42", "1": "1-2-7"}
+
+
+@pytest.mark.parametrize("text", ["", "0-1", "0-1-42,", "0-1-x"])
+def test_a_position_that_is_none(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is not of the form 0-1-42,1-1-7"):
+        gtid_of(text)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,17 @@ import pytest
 from mariadb_archive import selection
 from mariadb_archive.errors import BackupError
 from mariadb_archive.manifests import Full, Log, Manifest
-from mariadb_archive.selection import choose, fresh_enough, full_due, gaps, latest, outlived, ranges, same_series
+from mariadb_archive.selection import (
+    choose,
+    choose_behind,
+    fresh_enough,
+    full_due,
+    gaps,
+    latest,
+    outlived,
+    ranges,
+    same_series,
+)
 
 DAY = 86400
 
@@ -97,6 +107,44 @@ def test_logs_that_do_not_fit_are_a_gap() -> None:
     found = gaps([log(1, 200), other])
     assert [(gap.after, gap.before) for gap in found] == [("m/a/log/bin.000001", "m/a/log/bin.000002")]
     assert "ends with {'0': '0-1-1'}" in found[0].why
+
+
+# As STORE, with backups that say which transactions they hold.
+POSITIONS: list[Manifest] = [
+    *(entry for entry in STORE if isinstance(entry, Log)),
+    dataclasses.replace(full(100, 1), gtid={"0": "0-1-0"}),
+    dataclasses.replace(full(300, 3), gtid={"0": "0-1-2"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("position", "backup", "files"),
+    [
+        ({"0": "0-1-1"}, 100, [1]),
+        ({"0": "0-1-2"}, 300, [3]),
+        ({"0": "0-2-3"}, 300, [3]),
+        ({"0": "0-1-4"}, 300, [3, 4]),
+    ],
+)
+def test_the_youngest_backup_and_the_logs_up_to_a_position(
+    position: dict[str, str], backup: float, files: list[int]
+) -> None:
+    chosen = choose_behind(POSITIONS, position, 7)
+    assert chosen
+    assert (chosen.full.finished, [entry.number for entry in chosen.logs], chosen.moment) == (backup, files, 7)
+
+
+@pytest.mark.parametrize(
+    ("manifests", "position"),
+    [
+        (POSITIONS, {"0": "0-1-5"}),
+        (POSITIONS, {"0": "0-1-4", "1": "1-1-1"}),
+        ([entry for entry in POSITIONS if isinstance(entry, Log)], {"0": "0-1-4"}),
+        (POSITIONS[-1:], {"0": "0-1-2"}),
+    ],
+)
+def test_a_position_that_is_not_stored_yet(manifests: list[Manifest], position: dict[str, str]) -> None:
+    assert choose_behind(manifests, position, 7) is None
 
 
 @pytest.mark.sabotage
