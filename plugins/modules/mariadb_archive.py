@@ -58,8 +58,8 @@ options:
   compare:
     description:
       - The server that O(operation=drill) compares with. Its rows are counted in one snapshot, which its users do not
-        notice. Exactly the transactions of that snapshot are restored once they are archived, as the Job waits for them,
-        and every table has to hold the same number of rows and the same newest times.
+        notice. Exactly the transactions of that snapshot are restored, once they are archived, and every table has to
+        hold the same number of rows and the same newest times.
       - Without it, and while the server does not run, the latest archived moment is restored and compared with
         nothing.
     type: dict
