@@ -6,9 +6,11 @@ Source: https://learn.microsoft.com/entra/identity/managed-identities-azure-reso
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tests.lab.azure.arm_id import ArmId
+from tests.lab.azure.authorization import Caller
 from tests.lab.azure.errors import ArmError
 from tests.lab.azure.principals import Principal
 from tests.lab.azure.store import Resource
@@ -82,3 +84,10 @@ def forget_identity(engine: Engine, resource: Resource) -> None:
     principal_id = (resource.body.get("identity") or {}).get("principalId")
     if principal_id:
         engine.directory.delete(principal_id)
+
+
+def callers(identity: Mapping[str, Any] | None) -> list[Caller]:
+    """Who acts for a resource with that identity."""
+    known = identity or {}
+    ids = [one.get("principalId", "") for one in (known.get("userAssignedIdentities") or {}).values()]
+    return [Caller(object_id=one) for one in (known.get("principalId", ""), *ids) if one]

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from tests.lab.azure import vault_keys
 from tests.lab.azure.arm_id import ArmId
-from tests.lab.azure.authorization import Caller
 from tests.lab.azure.behaviour import ArmError, Behaviour, Listing, Write, behaviour, collection
+from tests.lab.azure.identity import callers
 from tests.lab.azure.operations import timestamp
 from tests.lab.azure.store import Resource
 
@@ -132,8 +132,8 @@ def require_usable_by(engine: Engine, cluster: Resource, set_id: str) -> None:
     found = engine.store.get(arm_id)
     if found is None or found.type != TYPE:
         raise ArmError(404, "ResourceNotFound", f"The disk encryption set '{set_id}' was not found.")
-    callers, needed = _callers(cluster.body.get("identity") or {}), "Microsoft.Compute/diskEncryptionSets/read"
-    if not any(engine.authorization.allowed(caller, needed, arm_id) for caller in callers):
+    acting, needed = callers(cluster.body.get("identity")), "Microsoft.Compute/diskEncryptionSets/read"
+    if not any(engine.authorization.allowed(caller, needed, arm_id) for caller in acting):
         raise ArmError(
             403,
             "LinkedAuthorizationFailed",
@@ -176,24 +176,19 @@ def follow(engine: Engine, vault: Resource, record: Mapping[str, Any]) -> None:
         engine.store.save(found)
 
 
-def _callers(identity: Mapping[str, Any]) -> list[Caller]:
-    ids = [one.get("principalId", "") for one in (identity.get("userAssignedIdentities") or {}).values()]
-    return [Caller(object_id=one) for one in (identity.get("principalId", ""), *ids) if one]
-
-
 def _permitted(engine: Engine, vault: Resource, name: str, identity: Mapping[str, Any]) -> bool:
-    callers, properties = _callers(identity), vault.body["properties"]
+    acting, properties = callers(identity), vault.body["properties"]
     if properties.get("enableRbacAuthorization"):
         scope = vault.id.child("keys", name)
         allowed = engine.authorization.allowed
         return any(
             all(allowed(caller, f"Microsoft.KeyVault/vaults/{action}", scope, data=True) for action in _ACTIONS)
-            for caller in callers
+            for caller in acting
         )
     wanted = set(_ACTIONS.values())
     return any(
         str(entry.get("objectId", "")).lower() in caller.ids and ({"all"} & granted or wanted <= granted)
-        for caller in callers
+        for caller in acting
         for entry in properties.get("accessPolicies") or []
         for granted in [{str(one).lower() for one in (entry.get("permissions") or {}).get("keys") or []}]
     )
