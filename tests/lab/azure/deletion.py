@@ -71,7 +71,15 @@ class Deletion(Running):
         return None
 
     def _check_deletable(self, stored: Resource, data: TypeData, api_version: str) -> None:
+        self._check_children(stored, data, api_version)
+        if stored.type == RESOURCE_GROUP_TYPE:
+            return  # looked at when the content goes, as Azure does
+        self._check_blockers(stored.id, api_version=api_version, message_id=stored.id)
+
+    def _check_children(self, stored: Resource, data: TypeData, api_version: str, *, with_group: bool = False) -> None:
         for rule in data.of_kind("delete_blocked_by", api_version=api_version):
+            if with_group and not rule.options.get("with_group"):
+                continue
             for name in rule.subject if isinstance(rule.subject, list) else [rule.subject]:
                 blocking = self._engine.store.children(stored.id, f"{data.key}/{name}")
                 if blocking:
@@ -83,9 +91,6 @@ class Deletion(Running):
                     }
                     message = rule.message or "Can not delete resource before nested resources are deleted."
                     raise ArmError(rule.status or 409, rule.code or "CannotDeleteResource", rules.say(message, values))
-        if stored.type == RESOURCE_GROUP_TYPE:
-            return  # looked at when the content goes, as Azure does
-        self._check_blockers(stored.id, api_version=api_version, message_id=stored.id)
 
     def _check_blockers(self, root: ArmId, *, api_version: str, message_id: ArmId) -> None:
         """Refuse when something outside of `root` refers to it or to what is below, and its rule blocks deletion."""
@@ -133,6 +138,10 @@ class Deletion(Running):
     async def _work_delete(self, resource: Resource, context: Write) -> None:
         if resource.type == RESOURCE_GROUP_TYPE:
             try:
+                for below in self._engine.store.below(resource.id):
+                    data = self._engine.types[below.type]
+                    version = version_for(data, context.api_version)
+                    self._check_children(below, data, version, with_group=True)
                 self._check_blockers(resource.id, api_version=context.api_version, message_id=resource.id)
             except ArmError as exc:
                 raise OperationError(

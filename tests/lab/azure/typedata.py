@@ -78,7 +78,7 @@ KINDS: dict[str, tuple[frozenset[str], bool]] = {
     "implicit_child": (frozenset({"name", "body"}), False),
     "name": (frozenset({"min", "max"}), False),
     "unique_name": (frozenset(), False),
-    "delete_blocked_by": (frozenset(), False),
+    "delete_blocked_by": (frozenset({"with_group"}), False),
     "limit": (frozenset({"per", "usage"}), False),
 }
 
