@@ -19,8 +19,10 @@ from azure.mgmt.authorization import AuthorizationManagementClient
 from azure.mgmt.compute import ComputeManagementClient
 from azure.mgmt.containerregistry import ContainerRegistryManagementClient
 from azure.mgmt.containerservice import ContainerServiceClient
+from azure.mgmt.dataprotection import DataProtectionMgmtClient
 from azure.mgmt.dns import DnsManagementClient
 from azure.mgmt.keyvault import KeyVaultManagementClient
+from azure.mgmt.kubernetesconfiguration.extensions import KubernetesConfigurationExtensionsMgmtClient
 from azure.mgmt.loganalytics import LogAnalyticsManagementClient
 from azure.mgmt.monitor import MonitorManagementClient
 from azure.mgmt.msi import ManagedServiceIdentityClient
@@ -119,6 +121,14 @@ class Clients:
     @cached_property
     def clusters(self) -> Any:
         return self._make(ContainerServiceClient)
+
+    @cached_property
+    def extensions(self) -> Any:
+        return self._make(KubernetesConfigurationExtensionsMgmtClient)
+
+    @cached_property
+    def backup(self) -> Any:
+        return self._make(DataProtectionMgmtClient)
 
 
 def code(error: HttpResponseError) -> str:
