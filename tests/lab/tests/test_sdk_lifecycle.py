@@ -23,6 +23,7 @@ from azure.mgmt.msi import models as identities
 
 from tests.lab.azure import typedata
 from tests.lab.azure.testing import Running
+from tests.lab.tests import backup
 from tests.lab.tests.sdk import LOCATION, Clients, account_body, cluster_body, made, vault_body, vnet_body
 from tests.lab.tests.test_sdk_dns import PRIVATE_RECORDS, PUBLIC_RECORDS, ZONE
 
@@ -127,6 +128,10 @@ class World:
     @cached_property
     def endpoint(self) -> Any:
         return made(self.sdk.network.private_endpoints, self.rg, "blob", self.endpoint_body())
+
+    @cached_property
+    def protection(self) -> backup.Protection:
+        return backup.Protection(self.azure, self.sdk, self.group).ready()
 
     def endpoint_body(self) -> dict[str, Any]:
         connection = {"name": "blob", "properties": {"privateLinkServiceId": self.account.id, "groupIds": ["blob"]}}
@@ -299,6 +304,74 @@ def maintenance(w: World) -> Life:
     operations, name = w.sdk.clusters.maintenance_configurations, (w.rg, w.cluster, "aksManagedAutoUpgradeSchedule")
     changed = ("maintenance_window.duration_hours", 6)
     return child(operations, name, window(4), window(6), changed=changed, list="list_by_managed_cluster")
+
+
+@life("Microsoft.ContainerService/managedClusters/trustedAccessRoleBindings")
+def trusted_access(w: World) -> Life:
+    kind = "Microsoft.MachineLearningServices/workspaces"
+    source = f"{w.group}/providers/{kind}/one"
+    first, second = [f"{kind}/mlworkload"], [f"{kind}/mlworkload", f"{kind}/inference-v1"]
+    operations = w.sdk.clusters.trusted_access_role_bindings
+    properties = {"sourceResourceId": source, "roles": first}
+    return child(operations, (w.rg, w.cluster, "ml"), properties, {"roles": second}, changed=("roles", second))
+
+
+@life("Microsoft.KubernetesConfiguration/extensions")
+def cluster_extension(w: World) -> Life:
+    place = (w.rg, "Microsoft.ContainerService", "managedClusters", w.cluster, "flux")
+    first, second = {"extensionType": "microsoft.flux"}, {"configurationSettings": {"a": "b"}}
+    changed = ("configuration_settings", {"a": "b"})
+    return child(w.sdk.extensions.extensions, place, first, second, changed=changed, create="create")
+
+
+# Backup
+
+
+@life("Microsoft.DataProtection/backupVaults")
+def backup_vault(w: World) -> Life:
+    operations = w.sdk.backup.backup_vaults
+    return tagged(operations, (w.rg, "bvault"), backup.vault_body(), list="get_in_resource_group")
+
+
+@life("Microsoft.DataProtection/backupVaults/backupPolicies")
+def backup_policy(w: World) -> Life:
+    return Life(
+        operations=w.sdk.backup.backup_policies,
+        name=(w.rg, w.protection.vault.name, "more"),
+        body=backup.policy_body("P7D"),
+        second=backup.policy_body("P14D"),
+        changed=("properties.policy_rules.1.lifecycles.0.delete_after.duration", "P14D"),
+    )
+
+
+@life("Microsoft.DataProtection/backupVaults/backupInstances")
+def backup_instance(w: World) -> Life:
+    return Life(
+        operations=w.sdk.backup.backup_instances,
+        name=(w.rg, w.protection.vault.name, "aks"),
+        body=w.protection.instance_body(),
+        second=w.protection.instance_body(friendlyName="renamed"),
+        changed=("properties.friendly_name", "renamed"),
+    )
+
+
+@life("Microsoft.DataProtection/backupVaults/deletedBackupInstances")
+def deleted_backup_instance(w: World) -> Life:
+    class Deleted:
+        """What is left of an instance."""
+
+        instances, deleted = w.sdk.backup.backup_instances, w.sdk.backup.deleted_backup_instances
+
+        def create(self, *arguments: Any) -> Any:
+            made(self.instances, *arguments)
+            self.instances.begin_delete(*arguments[:-1]).result(30)
+            return self.deleted.get(*arguments[:-1])
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.deleted, name)
+
+    name, body = (w.rg, w.protection.vault.name, "aks"), w.protection.instance_body()
+    return Life(operations=Deleted(), name=name, body=body, second=None, create="create")
 
 
 @life("Microsoft.KeyVault/vaults")
