@@ -57,10 +57,14 @@ class Property:
 
 @dataclass
 class Model:
-    """An object with known properties, by their name in JSON; `fill` finds them when first asked."""
+    """An object with known properties, by their name in JSON; `fill` finds them when first asked.
+
+    Where one property tells what kind of object it is, `kinds` finds the models of the kinds.
+    """
 
     name: str
     fill: Callable[[], dict[str, Property]]
+    kinds: Callable[[], tuple[str, dict[str, Model]]] = lambda: ("", {})
     _properties: dict[str, Property] | None = field(default=None, init=False)
 
     @property
@@ -94,7 +98,18 @@ def model_of(module_name: str, class_name: str) -> Model:
 def _model(cls: type, models: types.ModuleType) -> Model:
     if hasattr(cls, "_attribute_map"):
         return Model(cls.__name__, lambda: _from_attribute_map(cls, models))
-    return Model(cls.__name__, lambda: _from_fields(cls, models))
+    return Model(cls.__name__, lambda: _from_fields(cls, models), lambda: _kinds(cls, models))
+
+
+def _kinds(cls: t.Any, models: types.ModuleType) -> tuple[str, dict[str, Model]]:
+    """Return the property that tells the kind, and the model of each kind; only a base has them."""
+    kinds = vars(cls).get("__mapping__", {})
+    if not kinds:
+        return "", {}
+    instance = cls.__new__(cls)  # the class collects its fields when it is first made
+    del instance
+    told_by = next(rest._rest_name for rest in cls._attr_to_rest_field.values() if rest._is_discriminator)
+    return told_by, {value: _model(kind, models) for value, kind in kinds.items()}
 
 
 def _from_fields(cls: t.Any, models: types.ModuleType) -> dict[str, Property]:
@@ -218,6 +233,14 @@ def _object(value: t.Any, model: Model, path: str) -> Iterator[Violation]:
     if not isinstance(value, Mapping):
         yield Violation(path, f"{model.name} is an object, not {value!r}")
         return
+    told_by, kinds = model.kinds()
+    if told_by in value:
+        kind = kinds.get(value[told_by])
+        if kind is None:
+            published = ", ".join(sorted(kinds))
+            yield Violation(f"{path}.{told_by}", f"{value[told_by]!r} is no kind of {model.name} ({published})")
+            return
+        model = kind
     for key, item in value.items():
         here = f"{path}.{key}" if path else str(key)
         known = model.properties.get(key)
