@@ -52,7 +52,15 @@ _PASSING: t.Final = frozenset(
 )
 # A role that was assigned a moment ago is not known to every service yet: "up to 10 minutes" (Troubleshoot Azure RBAC).
 # One that is missing for good must not be waited for until the run times out.
-_SPREADING: t.Final = frozenset(("keyvaultaccessforbidden",))
+# The others: "Troubleshoot Azure Kubernetes Service backup and restore".
+_SPREADING: t.Final = frozenset(
+    (
+        "keyvaultaccessforbidden",
+        "kubernetesbackuplistextensionserror",
+        "usererrorbackupstoragelocationnotready",
+        "usererrorextensionmsimissingpermissionsonbackupstoragelocation",
+    )
+)
 _SPREADING_ATTEMPTS: t.Final = 33
 _BUSY_WORDS: t.Final = ("in progress", "another operation", "is being", "currently being", "try again")
 _CONFLICT: t.Final = 409

@@ -51,6 +51,11 @@ _REMEDIES: t.Final = {
     "requestdisallowedbypolicy": "Change the document to satisfy the policy, or have an exemption granted",
     "scopelocked": "Remove the management lock first, if that is what you want",
     "keyvaultaccessforbidden": "Give the identity the role Key Vault Crypto Service Encryption User on the key",
+    "kubernetesbackuplistextensionserror": "Give the backup vault the role Reader on the cluster",
+    "usererrorbackupstoragelocationnotready": "Give the backup extension Storage Blob Data Contributor on the account",
+    "usererrorextensionmsimissingpermissionsonbackupstoragelocation": "Give the backup extension Storage Blob Data"
+    " Contributor on the account",
+    "usererrorsnapshotresourcegrouphaslocks": "Remove the lock from the resource group of the snapshots",
     "quotaexceeded": "Ask for more quota, or choose another size or region",
     "errcode_insufficientvcpuquota": "Ask for more vCPU quota, or choose a smaller size or another region",
     "roleassignmentupdatenotpermitted": "Delete the role assignment first, or give the new one another name",

@@ -215,6 +215,7 @@ TYPES: t.Final[tuple[TypeFacts, ...]] = (
         "Microsoft.ContainerService/managedClusters/trustedAccessRoleBindings",
         _AKS,
         immutable=("properties.sourceResourceId",),
+        unordered=("properties.roles",),
         serial=("root",),
     ),
 )

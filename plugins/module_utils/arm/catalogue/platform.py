@@ -7,6 +7,8 @@
 Sources, by short name:
     rest: the REST reference of each provider at the pinned version, learn.microsoft.com/rest/api.
     rec: answers recorded from the service in the test suites of Azure/azure-cli and Azure/azure-service-operator.
+    aks: learn.microsoft.com/azure/backup/azure-kubernetes-service-cluster-backup-support-matrix.
+    red: learn.microsoft.com/azure/backup/create-manage-backup-vault.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ __all__ = ["TYPES"]
 
 _STORAGE: t.Final = "2025-06-01"
 _REGISTRY: t.Final = "2025-11-01"
-_BACKUP: t.Final = "2025-07-01"
+_BACKUP: t.Final = "2026-06-01"
 
 _RESOURCES: t.Final = (
     # rest: Resource Groups - Create Or Update: a group cannot move; deletion takes all that is in it.
@@ -389,26 +391,93 @@ _MONITORING: t.Final = (
 )
 
 _BACKUPS: t.Final = (
+    # red: "Storage redundancy cannot be changed after protecting items". rec: days come back as 14.0.
     facts(
         "Microsoft.DataProtection/backupVaults",
         _BACKUP,
-        enums=("properties.storageSettings[].type", "properties.storageSettings[].datastoreType"),
+        enums=(
+            "properties.storageSettings[].type",
+            "properties.storageSettings[].datastoreType",
+            "properties.securitySettings.softDeleteSettings.state",
+            "properties.securitySettings.immutabilitySettings.state",
+            "properties.monitoringSettings.azureMonitorAlertSettings.alertsForAllJobFailures",
+        ),
         keys={"properties.storageSettings": ("datastoreType",)},
         read_only=(
             "properties.isVaultProtectedByResourceGuard",
+            "properties.resourceMoveState",
+            "properties.resourceMoveDetails",
             "properties.secureScore",
             "properties.bcdrSecurityLevel",
         ),
+        immutable=("properties.storageSettings[].type",),
         stateful=True,
     ),
-    facts("Microsoft.DataProtection/backupVaults/backupPolicies", _BACKUP, serial=("parent",)),
-    facts("Microsoft.DataProtection/backupVaults/backupInstances", _BACKUP, serial=("parent",), stateful=True),
-    # rec: protected settings come back empty, identity is shown as aksAssignedIdentity.
+    # aks: "the modification of a backup policy and the modification of a snapshot resource group ... aren't supported".
+    facts(
+        "Microsoft.DataProtection/backupVaults/backupPolicies",
+        _BACKUP,
+        immutable=(
+            "properties.datasourceTypes",
+            "properties.policyRules[]",
+            "properties.policyRules[].trigger.schedule.repeatingTimeIntervals",
+            "properties.policyRules[].lifecycles[].deleteAfter.duration",
+        ),
+        keys={"properties.policyRules": ("name",)},
+        serial=("parent",),
+    ),
+    # rec: resourceType of a cluster is managedClusters or managedclusters. An instance goes with its recovery points.
+    facts(
+        "Microsoft.DataProtection/backupVaults/backupInstances",
+        _BACKUP,
+        enums=(
+            "properties.dataSourceInfo.datasourceType",
+            "properties.dataSourceInfo.resourceType",
+            "properties.dataSourceSetInfo.datasourceType",
+            "properties.dataSourceSetInfo.resourceType",
+        ),
+        locations=("properties.dataSourceInfo.resourceLocation", "properties.dataSourceSetInfo.resourceLocation"),
+        read_only=(
+            "properties.currentProtectionState",
+            "properties.protectionStatus",
+            "properties.protectionErrorDetails",
+            "properties.policyInfo.policyVersion",
+        ),
+        immutable=(
+            "properties.dataSourceInfo.resourceID",
+            "properties.dataSourceSetInfo.resourceID",
+            "properties.policyInfo.policyParameters.dataStoreParametersList[].resourceGroupId",
+        ),
+        keys={
+            "properties.policyInfo.policyParameters.dataStoreParametersList": ("dataStoreType",),
+            "properties.policyInfo.policyParameters.backupDatasourceParametersList": ("objectType",),
+        },
+        unordered=(
+            "properties.policyInfo.policyParameters.backupDatasourceParametersList[].includedNamespaces",
+            "properties.policyInfo.policyParameters.backupDatasourceParametersList[].excludedNamespaces",
+            "properties.policyInfo.policyParameters.backupDatasourceParametersList[].includedResourceTypes",
+            "properties.policyInfo.policyParameters.backupDatasourceParametersList[].excludedResourceTypes",
+        ),
+        serial=("parent",),
+        stateful=True,
+    ),
+    # rec: protected settings come back empty, identity is shown as aksAssignedIdentity, no release train as Stable.
     facts(
         "Microsoft.KubernetesConfiguration/extensions",
-        "2024-11-01",
+        "2025-03-01",
+        enums=("properties.extensionType", "properties.releaseTrain"),
         secrets=("properties.configurationProtectedSettings.*",),
-        read_only=("properties.currentVersion", "properties.statuses", "properties.errorInfo"),
+        read_only=(
+            "properties.aksAssignedIdentity",
+            "properties.currentVersion",
+            "properties.customLocationSettings",
+            "properties.errorInfo",
+            "properties.extensionState",
+            "properties.isSystemExtension",
+            "properties.packageUri",
+            "properties.statuses",
+        ),
+        immutable=("properties.extensionType",),
         serial=("parent",),
     ),
 )

@@ -173,6 +173,7 @@ def test_a_failure_leaves_out_what_depends_on_it_and_finishes_the_rest() -> None
         refused(0, "RetryableError", "the operation failed"),
         refused(400, "PrincipalNotFound"),
         refused(403, "KeyVaultAccessForbidden"),
+        refused(400, "UserErrorBackupStorageLocationNotReady"),
     ],
 )
 def test_refusals_that_pass_are_waited_for(error: ArmError) -> None:
