@@ -156,7 +156,7 @@ def has_path(model: Model, path: str) -> bool:
 
 
 # Sabotage: each kind of mistake, put into a rendered document, has to be found.
-SABOTAGE: dict[str, tuple[str, tuple[str, ...], Any, str]] = {
+SABOTAGE: dict[str, tuple[str, tuple[str | int, ...], Any, str]] = {
     "unknown property": ("Microsoft.Network/virtualNetworks", ("properties", "adressSpace"), {}, "no such property"),
     "wrong case": ("Microsoft.ContainerService/managedClusters", ("properties", "oidcissuerprofile"), {}, "is meant"),
     "read-only property": ("Microsoft.KeyVault/vaults", ("properties", "hsmPoolResourceId"), "x", "read-only"),
@@ -164,6 +164,18 @@ SABOTAGE: dict[str, tuple[str, tuple[str, ...], Any, str]] = {
     "text for a boolean": ("Microsoft.ContainerService/managedClusters", ("properties", "enableRBAC"), "true", "bool"),
     "list for an object": ("Microsoft.Storage/storageAccounts", ("properties", "networkAcls"), [], "is an object"),
     "unpublished enum value": ("Microsoft.Storage/storageAccounts", ("sku", "name"), "Standard_XRS", "is not one of"),
+    "property of another kind": (
+        "Microsoft.DataProtection/backupVaults/backupPolicies",
+        ("properties", "policyRules", 0, "lifecycles"),
+        [],
+        "AzureBackupRule has no such property",
+    ),
+    "unknown kind": (
+        "Microsoft.DataProtection/backupVaults/backupInstances",
+        ("properties", "policyInfo", "policyParameters", "dataStoreParametersList", 0, "objectType"),
+        "OperationalStoreParameters",
+        "is no kind of DataStoreParameters",
+    ),
     "null": ("Microsoft.ContainerRegistry/registries", ("location",), None, "null"),
 }
 
@@ -174,7 +186,7 @@ def test_a_mistake_in_a_document_is_found(mistake: str, rendered: Callable[[str]
     wanted, path, value, message = SABOTAGE[mistake]
     name, original = next(pair for pair in with_bodies(rendered("lab")) if pair[0].lower() == wanted.lower())
     document = copy.deepcopy(original)
-    node = document
+    node: Any = document
     for step in path[:-1]:
         node = node[step]
     node[path[-1]] = value
