@@ -75,6 +75,22 @@ def test_a_flow_without_a_target_is_refused() -> None:
     assert "namespaces_flows: the value holds a flow with neither or both of to and fqdn" in message
 
 
+def test_backups_that_azure_would_not_keep_are_refused() -> None:
+    schedule = {"interval": "PT4H", "start": "25:00", "retention_days": 90}
+    message = preflight({"backup_vault_schedule": schedule, "backup_vault_soft_delete_days": 7})
+    assert "backup_vault_schedule: the value starts at no hour of the day" in message
+    assert "backup_vault_schedule: the value keeps recovery points for 0 or over 360 days, or over 500" in message
+    assert "backup_vault_soft_delete_days: 7 is no time" in message
+
+
+def test_a_backup_or_a_lock_that_azure_does_not_have_is_refused() -> None:
+    schedule = {"interval": "PT1H", "start": "01:00", "retention_days": 30}
+    locked = ["data", "shared", "snapshots"]
+    message = preflight({"backup_vault_schedule": schedule, "landing_zone_locked_groups": locked})
+    assert "PT1H" in message
+    assert "snapshots" in message
+
+
 def test_its_example_ids_reach_no_service() -> None:
     done = play("site", extra=PINNED)
     assert done.returncode != 0

@@ -25,6 +25,12 @@ _YEAR: t.Final = 365
 _SOFT_DELETE: t.Final = 90
 # Control STO-03: from an intrusion to its discovery.
 _BACKUPS_KEPT: t.Final = 14
+# learn.microsoft.com/azure/backup: "up to 360 days" (azure-kubernetes-service-cluster-backup), "the limit is 500
+# snapshots" of a disk (azure-kubernetes-service-backup-troubleshoot), 14 to 180 days (secure-by-default).
+_RECOVERY_POINT_DAYS: t.Final = 360
+_SNAPSHOTS_OF_A_DISK: t.Final = 500
+_RECOVERY_POINTS_A_DAY: t.Final = {"PT4H": 6, "PT6H": 4, "PT8H": 3, "PT12H": 2, "P1D": 1}
+_VAULT_SOFT_DELETE: t.Final = (14, 180)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +100,20 @@ def _wrapping(keys: t.Any) -> bool:
     return {"disks", "backups"} <= set(keys) and all(
         key.get("type", kinds[0]) in kinds and int(key.get("size", sizes[0])) in sizes for key in keys.values()
     )
+
+
+def _between(least: int, most: int) -> Callable[[t.Any], bool]:
+    return lambda value: least <= int(value) <= most
+
+
+def _starts(schedule: t.Any) -> bool:
+    return bool(re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", str(schedule["start"])))
+
+
+def _holds_recovery_points(schedule: t.Any) -> bool:
+    days = int(schedule["retention_days"])
+    snapshots = days * _RECOVERY_POINTS_A_DAY[schedule["interval"]]
+    return 1 <= days <= _RECOVERY_POINT_DAYS and snapshots <= _SNAPSHOTS_OF_A_DISK
 
 
 def _one_series(images: t.Any) -> bool:
@@ -305,6 +325,70 @@ RULES: t.Final = (
         remedy=f"Set it to {_BACKUPS_KEPT} or more",
     ),
     Rule(
+        variable="backup_vault_schedule",
+        holds=_starts,
+        what="starts at no hour of the day",
+        remedy='Write start as HH:MM in UTC, "01:00" for example',
+        production_only=False,
+    ),
+    Rule(
+        variable="backup_vault_schedule",
+        holds=_holds_recovery_points,
+        what=f"keeps recovery points for 0 or over {_RECOVERY_POINT_DAYS} days, or over {_SNAPSHOTS_OF_A_DISK} of them",
+        remedy="Set a longer interval or fewer retention_days; a disk has a limit of snapshots",
+        production_only=False,
+    ),
+    Rule(
+        variable="backup_vault_schedule",
+        holds=lambda schedule: int(schedule["retention_days"]) >= _BACKUPS_KEPT,
+        what="forgets recovery points before an intrusion is discovered",
+        remedy=f"Set retention_days to {_BACKUPS_KEPT} or more",
+    ),
+    Rule(
+        variable="backup_vault_soft_delete_days",
+        holds=_between(*_VAULT_SOFT_DELETE),
+        what="is no time that a backup vault keeps what was deleted",
+        remedy=f"Set it to {_VAULT_SOFT_DELETE[0]} to {_VAULT_SOFT_DELETE[1]}",
+        production_only=False,
+    ),
+    Rule(
+        variable="backup_vault_namespaces",
+        holds=bool,
+        what="names no namespace, and Azure would back all of the cluster up",
+        remedy="List the namespaces of the platform",
+        production_only=False,
+    ),
+    Rule(
+        variable="backup_vault_namespaces",
+        holds=lambda namespaces: not namespaces or "openmrs" in namespaces,
+        what="leaves out the disk of the attachments, which has no other backup",
+        remedy="List openmrs",
+    ),
+    Rule(
+        variable="backup_vault_enabled",
+        holds=bool,
+        what="leaves the attachments of patient records without a backup",
+        remedy="Set it to true",
+    ),
+    Rule(
+        variable="backup_vault_soft_delete_state",
+        holds=_one_of("On", "AlwaysOn"),
+        what="lets somebody who took over an account remove backups at once",
+        remedy="Set it to On or AlwaysOn",
+    ),
+    Rule(
+        variable="backup_vault_immutability_state",
+        holds=_one_of("Unlocked", "Locked"),
+        what="lets the life of backups be shortened",
+        remedy="Set it to Unlocked, or to Locked once the schedule is right for good",
+    ),
+    Rule(
+        variable="backup_vault_redundancy",
+        holds=_one_of("ZoneRedundant", "GeoRedundant"),
+        what="keeps all copies in one zone",
+        remedy="Use ZoneRedundant or GeoRedundant; a vault that exists cannot change, and needs another name",
+    ),
+    Rule(
         variable="mariadb_archive",
         holds=bool,
         what="leaves patient records without a backup",
@@ -346,7 +430,7 @@ def check_rules(value_of: Callable[[str], t.Any], *, production: bool, rules: It
         value = value_of(rule.variable)
         try:
             fine = rule.holds(value)
-        except (AttributeError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             fine = False
         if not fine:
             problems.append(
