@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import itertools
 import time
 import typing as t
 import uuid
@@ -29,7 +30,10 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.converge.er
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.findings import Finding
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import HEARTBEAT, Progress
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import Redactor
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.references import find_references
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.references import (
+    find_references,
+    get_path,
+)
 
 __all__ = ["Applier", "Outcome"]
 
@@ -197,6 +201,7 @@ class Applier:
             if step.replace:
                 self._make_way(step, step.document, deadline)
             self._write(step, step.document, deadline)
+            self._settle(step, step.document, deadline)
             left = self._confirm(step.document)
         verb = {"create": "created", "update": "updated", "delete": "deleted"}[step.action.verb]
         self._progress.say(f"{verb} {step.action.type} {_name(step.id)} in {time.monotonic() - started:.1f} s")
@@ -309,6 +314,28 @@ class Applier:
             declared=self._reader.estate.declared_children(document),
             removable=lambda child: child_may_go(document, child, self._allow_delete),
         )
+
+    def _settle(self, step: Step, document: Document, deadline: float) -> None:
+        """Wait for what the service still does when its operation has ended.
+
+        Raises:
+            ArmError: it came to another end.
+        """
+        for path, (*passing, end) in document.facts.settles.items():
+            for attempt in itertools.count():
+                body = self._reader.refresh(document) or {}
+                state = str(get_path(body, path))
+                if state not in passing or time.monotonic() > deadline:
+                    break
+                self._note(step, state)
+                time.sleep(_WAITS[min(attempt, len(_WAITS) - 1)])
+            if state != end:
+                told = get_path(body, "properties.protectionStatus.errorDetails.message", "")
+                raise ArmError(
+                    f"{path} is {state} instead of {end}{f': {told}' if told else ''}",
+                    where=document.id.text,
+                    remedy="Put that right, and run again",
+                )
 
     def _confirm(self, document: Document) -> list[Finding]:
         """Read again; what is still different the service did not take."""

@@ -31,7 +31,8 @@ class Embedded:
 class TypeFacts:
     """What ARM does with one type.
 
-    Paths are dotted, lower case, with C([]) for every item of a list and C(*) for every key of a map.
+    Paths are dotted, lower case, with C([]) for every item of a list and C(*) for every key of a map. Those of
+    C(settles) are as the service writes them.
 
     Attributes:
         type: canonical casing; empty for a type that is not in the catalogue.
@@ -58,6 +59,7 @@ class TypeFacts:
         owned_maps: maps whose keys are all ours: one that nobody declared is unexpected.
         hosts: C(10.0.0.1) equals C(10.0.0.1/32).
         embedded: list path to what its items are.
+        settles: path to the states that a resource goes through after its operation; the last is the end of it.
         serial: ids whose writes exclude each other: C(self), C(parent), C(root), or C(root:<path of an id>).
         stateful: holds data or an address that would be lost: deletion needs consent.
         replaceable: holds nothing, so that an immutable change is made by deleting and creating it.
@@ -90,6 +92,7 @@ class TypeFacts:
     owned_maps: frozenset[str] = frozenset()
     hosts: frozenset[str] = frozenset()
     embedded: Mapping[str, Embedded] = dataclasses.field(default_factory=dict)
+    settles: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     serial: tuple[str, ...] = ()
     stateful: bool = False
     replaceable: bool = False
@@ -150,6 +153,7 @@ def facts(
     owned_maps: Iterable[str] = (),
     hosts: Iterable[str] = (),
     embedded: Mapping[str, Embedded] | None = None,
+    settles: Mapping[str, tuple[str, ...]] | None = None,
     serial: tuple[str, ...] = ("self",),
     stateful: bool = False,
     replaceable: bool = False,
@@ -192,6 +196,7 @@ def facts(
         maps=owned | _map_parents(path.lower() for path in patterns),
         hosts=folded(hosts),
         embedded=folded_keys(embedded),
+        settles=settles or {},
         serial=serial,
         stateful=stateful,
         replaceable=replaceable,

@@ -21,7 +21,9 @@ __all__ = ["TYPES"]
 
 _STORAGE: t.Final = "2025-06-01"
 _REGISTRY: t.Final = "2025-11-01"
-_BACKUP: t.Final = "2026-06-01"
+# Since 2025-09-01 a new vault must keep what was deleted (DppAlwaysOnSoftDeleteStateMandatory, github.com/hashicorp/
+# terraform-provider-azurerm/issues/31877), and an environment that is only tried could not be removed for two weeks.
+_BACKUP: t.Final = "2025-07-01"
 
 _RESOURCES: t.Final = (
     # rest: Resource Groups - Create Or Update: a group cannot move; deletion takes all that is in it.
@@ -426,7 +428,8 @@ _BACKUPS: t.Final = (
         keys={"properties.policyRules": ("name",)},
         serial=("parent",),
     ),
-    # rec: resourceType of a cluster is managedClusters or managedclusters. An instance goes with its recovery points.
+    # rec: resourceType of a cluster is managedClusters or managedclusters, and protection is still being configured
+    # when the operation has ended. An instance goes with its recovery points.
     facts(
         "Microsoft.DataProtection/backupVaults/backupInstances",
         _BACKUP,
@@ -458,6 +461,9 @@ _BACKUPS: t.Final = (
             "properties.policyInfo.policyParameters.backupDatasourceParametersList[].includedResourceTypes",
             "properties.policyInfo.policyParameters.backupDatasourceParametersList[].excludedResourceTypes",
         ),
+        settles={
+            "properties.currentProtectionState": ("ConfiguringProtection", "UpdatingProtection", "ProtectionConfigured")
+        },
         serial=("parent",),
         stateful=True,
     ),

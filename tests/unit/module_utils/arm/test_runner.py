@@ -419,3 +419,37 @@ def test_a_long_wait_is_heard_of(tmp_path: pathlib.Path, monkeypatch: pytest.Mon
     lines = tmp_path / "progress"
     converge(azure, [{"id": VNET}], progress=str(lines))
     assert "waiting for vnet (create, Updating" in lines.read_text(encoding="utf-8")
+
+
+INSTANCE = f"{G}/providers/Microsoft.DataProtection/backupVaults/bv/backupInstances/i"
+
+
+def protecting(azure: FakeArm, *states: str) -> None:
+    """Show one state after the other whenever the instance is read."""
+    left = list(states)
+
+    def hook(verb: str, path: str, body: t.Any) -> None:
+        found = azure.resources.get(INSTANCE.lower())
+        if verb == "GET" and path == INSTANCE and found:
+            told = {"errorDetails": {"message": "no rights"}} if left[0].endswith("Failed") else {}
+            found["properties"] |= {"currentProtectionState": left[0], "protectionStatus": told}
+            if len(left) > 1:
+                left.pop(0)
+
+    azure.hooks.append(hook)
+
+
+def test_what_goes_on_after_its_operation_is_waited_for() -> None:
+    azure = FakeArm()
+    protecting(azure, "ConfiguringProtection", "ConfiguringProtection", "ProtectionConfigured")
+    converge(azure, [{"id": INSTANCE, "properties": {"friendlyName": "i"}}])
+    shown = azure.resources[INSTANCE.lower()]["properties"]["currentProtectionState"]
+    assert shown == "ProtectionConfigured"
+
+
+def test_what_ends_otherwise_after_its_operation_has_failed() -> None:
+    azure = FakeArm()
+    protecting(azure, "ConfiguringProtection", "ConfiguringProtectionFailed")
+    report = converge(azure, [{"id": INSTANCE, "properties": {"friendlyName": "i"}}])
+    [failed] = report.result["failed_resources"]
+    assert "ConfiguringProtectionFailed instead of ProtectionConfigured: no rights" in failed["message"]
