@@ -55,6 +55,8 @@ _REMEDIES: t.Final = {
     "usererrorbackupstoragelocationnotready": "Give the backup extension Storage Blob Data Contributor on the account",
     "usererrorextensionmsimissingpermissionsonbackupstoragelocation": "Give the backup extension Storage Blob Data"
     " Contributor on the account",
+    "usererrordppdatasourcealreadyprotected": "Bring the deleted backup instance back (az dataprotection"
+    " backup-instance deleted-backup-instance undelete), or wait until the days of soft delete are over",
     "usererrorsnapshotresourcegrouphaslocks": "Remove the lock from the resource group of the snapshots",
     "quotaexceeded": "Ask for more quota, or choose another size or region",
     "errcode_insufficientvcpuquota": "Ask for more vCPU quota, or choose a smaller size or another region",
