@@ -5,8 +5,9 @@
 
 First the programs of the lab are built that are missing. Then the parts run in two lanes beside each other, since most
 of them wait more than they compute. What the first lane does is printed as it goes, a part of the second one when it is
-through. At the end there is one line per part with its time, and as the last line `N passed, N failed`. Names of parts
-as arguments run only those.
+through. Of pytest's parts, up to three tests that fail are run once more by themselves, in labs of their own: a fault
+fails again, and what only a busy machine made fail is named in the summary. At the end there is one line per part with
+its time, and as the last line `N passed, N failed`. Names of parts as arguments run only those.
 """
 
 from __future__ import annotations
@@ -19,22 +20,28 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 PRINTING = threading.RLock()
 COUNTS = re.compile(r"(\d+) (passed|failed|errors?|skipped)\b")
+FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+FEW = 3
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Counts of one part; a part that breaks without saying what failed counts as one failure."""
+    """Counts of one part; a part that breaks without saying what failed counts as one failure.
+
+    `again` are the tests that passed when they were run once more, and only then.
+    """
 
     passed: int
     failed: int
     skipped: int = 0
+    again: tuple[str, ...] = ()
 
 
 def counted(returncode: int, lines: list[str]) -> Outcome:
@@ -54,16 +61,20 @@ def whole(returncode: int, _lines: list[str]) -> Outcome:
 
 @dataclass(frozen=True)
 class Part:
-    """One step: what is run, and how its counts are read."""
+    """One step: what is run, how its counts are read, and what runs once more what failed."""
 
     name: str
     command: list[str]
     count: Callable[[int, list[str]], Outcome] = counted
+    again: list[str] = field(default_factory=list)
 
 
-def pytest(*arguments: str) -> list[str]:
-    """Return a pytest command with the closing lines that are read here."""
-    return [str(BIN / "python"), "-m", "pytest", "-m", "not soak", "--durations=8", "--durations-min=2", *arguments]
+def pytest(name: str, folder: str) -> Part:
+    """Return a part that pytest runs, with the closing lines that are read here."""
+    command = [str(BIN / "python"), "-m", "pytest", "-m", "not soak", "--durations=8", "--durations-min=2"]
+    # Parts run beside each other, and each remembers what failed.
+    command += ["-o", f"cache_dir=.pytest_cache/{name}", folder]
+    return Part(name, command, again=[*command, "--last-failed", "--last-failed-no-failures=none"])
 
 
 # Before everything: a test that finds the programs of the lab missing would spend its time limit on compiling them.
@@ -71,15 +82,15 @@ PROGRAMS = Part("programs", [str(BIN / "python"), "-m", "tests.lab.build.builder
 LANES = [
     [
         Part("lint", ["tests/tools/lint"]),
-        Part("unit", pytest("tests/unit")),
-        Part("contract", pytest("tests/contract")),
-        Part("integration", pytest("tests/integration")),
+        pytest("unit", "tests/unit"),
+        pytest("contract", "tests/contract"),
+        pytest("integration", "tests/integration"),
         Part("molecule", [str(BIN / "python"), "tests/tools/run_molecule.py"], whole),
         Part("sanity", ["tests/tools/sanity"], whole),
     ],
     [
-        Part("end_to_end", pytest("tests/end_to_end")),
-        Part("lab", pytest("tests/lab/tests")),
+        pytest("end_to_end", "tests/end_to_end"),
+        pytest("lab", "tests/lab/tests"),
     ],
 ]
 
@@ -94,13 +105,30 @@ class Row:
 
 
 def run(part: Part, *, live: bool) -> Row:
-    """Run one part and print its output, as it comes or in one piece."""
+    """Run one part, what failed once more, and print the output, as it comes or in one piece."""
     started = time.monotonic()
-    lines = [f"=== {part.name}: {' '.join(Path(word).name for word in part.command)}"]
+    outcome, lines = execute(part, part.command, live=live)
+    failed = FAILED.findall("\n".join(lines))
+    # More than a few are no accident.
+    if part.again and 0 < outcome.failed <= FEW and len(failed) == outcome.failed:
+        second, _ = execute(part, part.again, live=live)
+        if second.passed + second.failed == outcome.failed:
+            outcome = replace(
+                outcome,
+                passed=outcome.passed + second.passed,
+                failed=second.failed,
+                again=tuple(failed) if not second.failed else (),
+            )
+    return Row(part.name, outcome, time.monotonic() - started)
+
+
+def execute(part: Part, command: list[str], *, live: bool) -> tuple[Outcome, list[str]]:
+    """Run a command of a part; its counts and what it printed."""
+    lines = [f"=== {part.name}: {' '.join(Path(word).name for word in command)}"]
     if live:
         say(lines)
     process = subprocess.Popen(
-        part.command,
+        command,
         cwd=ROOT,
         env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "120"},
         stdin=subprocess.DEVNULL,
@@ -117,7 +145,7 @@ def run(part: Part, *, live: bool) -> Row:
     outcome = part.count(process.wait(), lines)
     if not live:
         say(lines)
-    return Row(part.name, outcome, time.monotonic() - started)
+    return outcome, lines
 
 
 def say(lines: list[str]) -> None:
@@ -144,6 +172,8 @@ def main() -> int:
     for row in rows:
         skipped = f", {row.outcome.skipped} skipped" if row.outcome.skipped else ""
         print(f"{row.name:12} {row.outcome.passed} passed, {row.outcome.failed} failed{skipped} in {row.seconds:.0f} s")
+        for name in row.outcome.again:
+            print(f"{'':12} passed only when it was run once more: {name}")
     passed, failed = sum(row.outcome.passed for row in rows), sum(row.outcome.failed for row in rows)
     print(f"{passed} passed, {failed} failed", flush=True)
     return int(failed > 0)
