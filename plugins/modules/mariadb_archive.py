@@ -60,8 +60,8 @@ options:
       - The server that O(operation=drill) compares with. Its rows are counted in one snapshot, which its users do not
         notice. Exactly the transactions of that snapshot are restored, once they are archived, and every table has to
         hold the same number of rows and the same newest times.
-      - Without it, and while the server does not run, the latest archived moment is restored and compared with
-        nothing.
+      - Without it, and while O(container) does not run, the latest archived moment is restored and compared with
+        nothing; C(report.compared) is 0 then.
     type: dict
     suboptions:
       container:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.conftest import Platform
+from tests.end_to_end.support import archive
 from tests.end_to_end.support.pods import kill_process, pod_names
 from tests.end_to_end.support.writing import writing
 from tests.end_to_end.test_backup import assert_nothing_left, ready, restore_check
@@ -90,6 +91,8 @@ def test_what_is_said_to_come_back_does_whatever_failed_before(well: Platform, t
             with FAULTS[name](well):
                 time.sleep(chance.uniform(0, LONGEST))
             until(lambda: ready(well), "the database is ready", 240)
+            # Killed twice, it is started again after a pause; without it nothing is compared.
+            until(lambda: "running" in archive.container(well.lab)["state"], "the archive runs", 240)
             well.clinic.await_healthy()
             # They write on meanwhile: the snapshot is of a moment in between.
             run, report = restore_check(well, tmp_path / f"{number}.json")
