@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from tests.lab.azure.testing import Running
-from tests.lab.tests.sdk import LOCATION, Clients, account_body, cluster_body, made
+from tests.lab.tests.sdk import LOCATION, InGroup, account_body, cluster_body, made
 
 READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 CONTRIBUTOR = "b24988ac-6180-42a0-ab88-20f7382dd24c"
@@ -62,17 +61,8 @@ def policy_body(duration: str = "P7D", *, datasource: str = DATASOURCE, in_vault
 
 
 @dataclass
-class Protection:
+class Protection(InGroup):
     """What stands around one backup instance."""
-
-    azure: Running
-    sdk: Clients
-    group: str
-
-    @property
-    def rg(self) -> str:
-        """Name of the resource group."""
-        return self.group.rsplit("/", 1)[-1]
 
     @property
     def place(self) -> tuple[str, str, str, str]:
@@ -141,22 +131,16 @@ class Protection:
         operations = self.sdk.clusters.trusted_access_role_bindings
         return made(operations, self.rg, self.cluster.name, "backup", {"properties": properties})
 
-    def grant(self, principal: str, role: str, scope: str) -> Any:
-        """Assign a role."""
-        definition = f"{self.azure.subscription}/providers/Microsoft.Authorization/roleDefinitions/{role}"
-        body = {"properties": {"roleDefinitionId": definition, "principalId": principal}}
-        return self.sdk.authorization.role_assignments.create(scope, str(uuid.uuid4()), body)
-
     @cached_property
     def grants(self) -> dict[str, Any]:
         """The roles that everybody needs."""
         vault, cluster = self.vault.identity.principal_id, self.cluster.identity.principal_id
         extension = self.extension.properties.aks_assigned_identity.principal_id
         return {
-            "vault reads cluster": self.grant(vault, READER, self.cluster.id),
-            "vault reads snapshots": self.grant(vault, READER, self.snapshots),
-            "cluster makes snapshots": self.grant(cluster, CONTRIBUTOR, self.snapshots),
-            "extension writes blobs": self.grant(extension, BLOB_CONTRIBUTOR, self.account.id),
+            "vault reads cluster": self.sdk.grant(vault, READER, self.cluster.id),
+            "vault reads snapshots": self.sdk.grant(vault, READER, self.snapshots),
+            "cluster makes snapshots": self.sdk.grant(cluster, CONTRIBUTOR, self.snapshots),
+            "extension writes blobs": self.sdk.grant(extension, BLOB_CONTRIBUTOR, self.account.id),
         }
 
     def ready(self) -> Protection:

@@ -7,6 +7,7 @@ They are typed as Any: the tests hand them plain ARM bodies.
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -53,6 +54,12 @@ class Clients:
             authority=self.azure.base_url,
             disable_instance_discovery=True,
         )
+
+    def grant(self, principal: str, role: str, scope: str) -> Any:
+        """Assign a built-in role."""
+        definition = f"{self.azure.subscription}/providers/Microsoft.Authorization/roleDefinitions/{role}"
+        body = {"properties": {"roleDefinitionId": definition, "principalId": principal}}
+        return self.authorization.role_assignments.create(scope, str(uuid.uuid4()), body)
 
     def _make(self, kind: Any, **more: Any) -> Any:
         options = {"base_url": self.azure.base_url, "credential_scopes": [f"{self.azure.base_url}/.default"]}
@@ -129,6 +136,20 @@ class Clients:
     @cached_property
     def backup(self) -> Any:
         return self._make(DataProtectionMgmtClient)
+
+
+@dataclass
+class InGroup:
+    """A resource group of a test's own; what it needs there, the tests add."""
+
+    azure: Running
+    sdk: Clients
+    group: str
+
+    @property
+    def rg(self) -> str:
+        """Name of the resource group."""
+        return self.group.rsplit("/", 1)[-1]
 
 
 def code(error: HttpResponseError) -> str:

@@ -22,9 +22,7 @@ def key(azure: Running, group: str) -> Any:
     """Make a key whose officer is the main principal."""
     sdk, resource_group = Clients(azure), group.rsplit("/", 1)[-1]
     vault = made(sdk.vaults.vaults, resource_group, f"kv{uuid.uuid4().hex[:10]}", vault_body(azure))
-    role = f"{azure.subscription}/providers/Microsoft.Authorization/roleDefinitions/{CRYPTO_OFFICER}"
-    properties = {"roleDefinitionId": role, "principalId": azure.settings.object_id}
-    sdk.authorization.role_assignments.create(vault.id, str(uuid.uuid4()), {"properties": properties})
+    sdk.grant(azure.settings.object_id, CRYPTO_OFFICER, vault.id)
     sdk.vaults.keys.create_if_not_exist(resource_group, vault.name, "backups", {"properties": {"kty": "RSA"}})
     return sdk.keys(vault.properties.vault_uri)
 

@@ -16,6 +16,7 @@ from tests.lab.azure.behaviours import backup_checks
 from tests.lab.azure.deletion import Deletion
 from tests.lab.azure.testing import Running, serve
 from tests.lab.tests.backup import (
+    BLOB_CONTRIBUTOR,
     DATASOURCE,
     DISK_DATA_OPERATOR,
     EXTENSION,
@@ -258,7 +259,7 @@ def test_a_vault_that_copies_snapshots_needs_two_more_roles(world: Protection) -
     copies_to_the_vault(world.ready())
     for role in (SNAPSHOT_CONTRIBUTOR, DISK_DATA_OPERATOR):
         assert refusal(world.protect) == (400, SNAPSHOTS)
-        world.grant(world.vault.identity.principal_id, role, world.snapshots)
+        world.sdk.grant(world.vault.identity.principal_id, role, world.snapshots)
     assert world.protect().properties.provisioning_state == "Succeeded"
 
 
@@ -320,7 +321,7 @@ def test_what_was_repaired_is_tried_again(world: Protection) -> None:
     world.protect()
     assert settled(world).properties.current_protection_state == "ConfiguringProtectionFailed"
     extension = world.extension.properties.aks_assigned_identity.principal_id
-    world.grant(extension, "ba92f5b4-2d11-453d-a403-e96b0029c9fe", world.account.id)
+    world.sdk.grant(extension, BLOB_CONTRIBUTOR, world.account.id)
     world.sdk.backup.backup_instances.begin_sync_backup_instance(world.rg, world.vault.name, "aks", {}).result(30)
     assert settled(world).properties.current_protection_state == "ProtectionConfigured"
 

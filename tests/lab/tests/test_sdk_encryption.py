@@ -24,7 +24,7 @@ from tests.lab.azure.behaviours import disk_encryption_sets
 from tests.lab.azure.errors import ArmError
 from tests.lab.azure.store import Resource
 from tests.lab.azure.testing import Running
-from tests.lab.tests.sdk import LOCATION, Clients, code, made, vault_body
+from tests.lab.tests.sdk import LOCATION, Clients, InGroup, code, made, vault_body
 
 CRYPTO_OFFICER = "14b46e9e-c2b7-41b4-b07b-48a6ebf60603"
 READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
@@ -48,28 +48,15 @@ def refusal(call: Callable[[], Any]) -> tuple[int | None, str, str]:
 
 
 @dataclass
-class World:
+class World(InGroup):
     """A vault whose keys the main principal manages, and an identity for disk encryption."""
 
-    azure: Running
-    sdk: Clients
-    group: str
     vault: Any
     identity: Any
 
     @property
-    def rg(self) -> str:
-        return self.group.rsplit("/", 1)[-1]
-
-    @property
     def data(self) -> Any:
         return self.sdk.keys(self.vault.properties.vault_uri)
-
-    def grant(self, principal: str, role: str, scope: str) -> None:
-        definition = f"{self.azure.subscription}/providers/Microsoft.Authorization/roleDefinitions/{role}"
-        self.sdk.authorization.role_assignments.create(
-            scope, str(uuid.uuid4()), {"properties": {"roleDefinitionId": definition, "principalId": principal}}
-        )
 
     def key(self, name: str = "disks", **properties: Any) -> Any:
         """Make a key through ARM."""
@@ -94,7 +81,7 @@ def world(azure: Running, group: str) -> World:
     vault = made(sdk.vaults.vaults, rg, unique("kv"), vault_body(azure, enablePurgeProtection=True))
     identity = sdk.identities.user_assigned_identities.create_or_update(rg, unique("id"), {"location": LOCATION})
     world = World(azure, sdk, group, vault, identity)
-    world.grant(azure.settings.object_id, CRYPTO_OFFICER, vault.id)
+    world.sdk.grant(azure.settings.object_id, CRYPTO_OFFICER, vault.id)
     return world
 
 
@@ -278,7 +265,7 @@ def test_data_actions_of_a_role_decide(world: World) -> None:
     second = world.azure.settings
     other.sdk.__dict__["credential"] = secondary(second, world.azure.base_url)
     assert refusal(lambda: other.data.get_key("k"))[:2] == (403, "ForbiddenByRbac")
-    world.grant(second.second_object_id, ENCRYPTION_USER, f"{world.vault.id}/keys/k")
+    world.sdk.grant(second.second_object_id, ENCRYPTION_USER, f"{world.vault.id}/keys/k")
     assert other.data.get_key("k").id == key.id
     algorithm = KeyWrapAlgorithm.rsa_oaep_256
     wrapped = other.sdk.cryptography(key).wrap_key(algorithm, b"x" * 32).encrypted_key
@@ -312,7 +299,7 @@ def test_a_set_with_a_user_assigned_identity_needs_its_access_first(world: World
     status, found, message = refusal(lambda: world.make_set("des", body))
     assert (status, found) == (403, "KeyVaultAccessForbidden")
     assert world.identity.id in message
-    world.grant(world.identity.principal_id, ENCRYPTION_USER, key.id)
+    world.sdk.grant(world.identity.principal_id, ENCRYPTION_USER, key.id)
     created = world.make_set("des", body)
     assert created.provisioning_state == "Succeeded"
     assert created.encryption_type == "EncryptionAtRestWithCustomerKey"
@@ -337,13 +324,13 @@ def test_a_set_with_an_identity_of_its_own_is_made_before_it_has_access(world: W
     sets = world.sdk.compute.disk_encryption_sets
     change = {"properties": {"rotationToLatestKeyVersionEnabled": True}}
     assert refusal(lambda: sets.begin_update(world.rg, "des", change).result(30))[1] == "KeyVaultAccessForbidden"
-    world.grant(created.identity.principal_id, ENCRYPTION_USER, world.vault.id)
+    world.sdk.grant(created.identity.principal_id, ENCRYPTION_USER, world.vault.id)
     assert sets.begin_update(world.rg, "des", change).result(30).rotation_to_latest_key_version_enabled is True
 
 
 def test_a_set_follows_its_key_only_where_it_was_told_to(world: World) -> None:
     key = world.key()
-    world.grant(world.identity.principal_id, ENCRYPTION_USER, key.id)
+    world.sdk.grant(world.identity.principal_id, ENCRYPTION_USER, key.id)
     body = world.set_body(key.properties.key_uri_with_version)
     world.make_set("still", body)
     following = {**body, "properties": {**body["properties"], "rotationToLatestKeyVersionEnabled": True}}
@@ -361,7 +348,7 @@ def test_a_set_follows_its_key_only_where_it_was_told_to(world: World) -> None:
 
 def test_a_set_that_lost_its_access_says_so_and_stays(world: World) -> None:
     key = world.key()
-    world.grant(world.identity.principal_id, ENCRYPTION_USER, key.id)
+    world.sdk.grant(world.identity.principal_id, ENCRYPTION_USER, key.id)
     body = world.set_body(key.properties.key_uri_with_version)
     body["properties"]["rotationToLatestKeyVersionEnabled"] = True
     world.make_set("des", body)
@@ -391,7 +378,7 @@ def test_a_set_that_lost_its_access_says_so_and_stays(world: World) -> None:
     ids=["identity", "key", "version", "vault", "region", "type", "kind", "unknown", "disabled"],
 )
 def test_a_set_that_azure_refuses(world: World, spoil: Callable[..., Any], message: str) -> None:
-    world.grant(world.identity.principal_id, ENCRYPTION_USER, world.vault.id)
+    world.sdk.grant(world.identity.principal_id, ENCRYPTION_USER, world.vault.id)
     body = world.set_body(world.key().properties.key_uri_with_version)
     spoil(body, world)
     status, _found, text = refusal(lambda: world.make_set("des", body))
@@ -406,7 +393,7 @@ def url(body: dict[str, Any], text: str) -> None:
 def test_a_vault_without_purge_protection_encrypts_no_disk(world: World) -> None:
     vault = made(world.sdk.vaults.vaults, world.rg, unique("kv"), vault_body(world.azure))
     key = world.sdk.vaults.keys.create_if_not_exist(world.rg, vault.name, "disks", {"properties": {"kty": "RSA"}})
-    world.grant(world.identity.principal_id, ENCRYPTION_USER, vault.id)
+    world.sdk.grant(world.identity.principal_id, ENCRYPTION_USER, vault.id)
     body = world.set_body(key.properties.key_uri_with_version, vault=vault)
     assert "purge protection" in refusal(lambda: world.make_set("des", body))[2]
 
@@ -419,7 +406,7 @@ def test_a_cluster_that_may_read_a_usable_set_has_disks_encrypted_with_it(world:
     place = ArmId.parse(f"{world.group}/providers/Microsoft.ContainerService/managedClusters/aks")
     cluster = Resource(id=place, body={"identity": identity})
     key = world.key()
-    world.grant(world.identity.principal_id, ENCRYPTION_USER, key.id)
+    world.sdk.grant(world.identity.principal_id, ENCRYPTION_USER, key.id)
     found = world.make_set("des", world.set_body(key.properties.key_uri_with_version))
 
     def refused(set_id: str = found.id) -> str:
@@ -431,7 +418,7 @@ def test_a_cluster_that_may_read_a_usable_set_has_disks_encrypted_with_it(world:
 
     assert refused(f"{found.id}2") == refused(world.vault.id) == "ResourceNotFound"
     assert refused() == "LinkedAuthorizationFailed"
-    world.grant(principal, READER, found.id)
+    world.sdk.grant(principal, READER, found.id)
     assert refused() == ""
     world.data.update_key_properties(key.name, enabled=False)
     assert refused() == "KeyVaultKeyNotEnabled"

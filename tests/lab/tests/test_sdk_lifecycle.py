@@ -24,7 +24,7 @@ from azure.mgmt.msi import models as identities
 from tests.lab.azure import typedata
 from tests.lab.azure.testing import Running
 from tests.lab.tests import backup
-from tests.lab.tests.sdk import LOCATION, Clients, account_body, cluster_body, made, vault_body, vnet_body
+from tests.lab.tests.sdk import LOCATION, Clients, InGroup, account_body, cluster_body, made, vault_body, vnet_body
 from tests.lab.tests.test_sdk_dns import PRIVATE_RECORDS, PUBLIC_RECORDS, ZONE
 
 READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
@@ -76,16 +76,8 @@ class Life:
 
 
 @dataclass
-class World:
+class World(InGroup):
     """A resource group of the test's own, and what the resources in it stand on, made when it is asked for."""
-
-    azure: Running
-    sdk: Clients
-    group: str
-
-    @property
-    def rg(self) -> str:
-        return self.group.rsplit("/", 1)[-1]
 
     @cached_property
     def network(self) -> Any:
