@@ -258,3 +258,5 @@ def test_a_server_that_does_not_run_is_not_asked() -> None:
     jobs = Jobs(Outcome(why="", log=said({"drill": DRILL})))
     result = runner(None, pod=down).drill(lambda: jobs, {}, timeout=1, witness=lambda: pytest.fail("asked"))
     assert result["report"]["compared"] == 0
+    told = {finding["verdict"]: finding["message"] for finding in result["findings"]}
+    assert told["not_verifiable"] == "what comes back is compared with nothing: its container does not run"
