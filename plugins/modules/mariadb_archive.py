@@ -196,7 +196,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.con
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.face import run_module
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.options import archive_spec
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.pods import Pod
-from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.witness import Witness, take_witness
+from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.snapshot import Snapshot, take_snapshot
 
 
 def main() -> t.NoReturn:
@@ -220,15 +220,15 @@ def _work(module: AnsibleModule, connections: Connections) -> dict[str, t.Any]:
         return runner.full(timeout=params["timeout"])
     if params["operation"] == "drill":
         return runner.drill(
-            connections.jobs, params["job"], timeout=params["timeout"], witness=_witness(connections, params, pod)
+            connections.jobs, params["job"], timeout=params["timeout"], snapshot=_snapshot(connections, params, pod)
         )
     return runner.report()
 
 
-def _witness(connections: Connections, params: dict[str, t.Any], pod: Pod | None) -> Callable[[], Witness] | None:
+def _snapshot(connections: Connections, params: dict[str, t.Any], pod: Pod | None) -> Callable[[], Snapshot] | None:
     if pod is None or not params["compare"]:
         return None
-    return lambda: take_witness(connections.session(pod, params["compare"], timeout=params["timeout"]))
+    return lambda: take_snapshot(connections.session(pod, params["compare"], timeout=params["timeout"]))
 
 
 if __name__ == "__main__":

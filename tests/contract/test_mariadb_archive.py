@@ -25,10 +25,10 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.session import Session
-from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.witness import (
-    Witness,
+from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.snapshot import (
+    Snapshot,
     differences,
-    take_witness,
+    take_snapshot,
 )
 from mariadb_archive.archiver import Archiver
 from mariadb_archive.azure_store import BlobStore
@@ -471,10 +471,10 @@ def test_a_drill_says_what_comes_back(prepared: Prepared) -> None:
     assert (done.full, set(done.seconds)) == (prepared.full.name, {"restore", "check"})
 
 
-def witnessed(prepared: Prepared) -> Witness:
+def held(prepared: Prepared) -> Snapshot:
     """What the server holds, as the module asks for it."""
     live = prepared.site.live
-    return take_witness(Session(mariadb.LocalTransport(live), live.login("root"), where="Pod/mariadb/mariadb-0"))
+    return take_snapshot(Session(mariadb.LocalTransport(live), live.login("root"), where="Pod/mariadb/mariadb-0"))
 
 
 def test_what_is_restored_is_what_the_server_held(prepared: Prepared) -> None:
@@ -492,35 +492,35 @@ def test_what_is_restored_is_what_the_server_held(prepared: Prepared) -> None:
         pool.submit(write)
         try:
             time.sleep(0.3)
-            witness = witnessed(prepared)
+            snapshot = held(prepared)
             time.sleep(0.3)
         finally:
             over.set()
     where: dict[str, Any] = {"instance": "mariadb", "target": target, "limits": LIMITS}
-    until, moment = by_domain(witness.gtid), witness.moment.timestamp()
+    until, moment = by_domain(snapshot.gtid), snapshot.moment.timestamp()
     later = threading.Timer(1, site.archiver.round)
     later.start()
     done = drill(site.archive, site.programs, until=until, moment=moment, **where)
     later.join()
-    assert 0 < witness.counts["clinic.patient"] < int(site.live.root("SELECT COUNT(*) FROM clinic.patient"))
-    assert witness.newest["clinic.visit.date_created"] == "2026-11-20 14:03:00"
-    assert (done.problems, differences(witness, done.facts()["drill"])) == ([], [])
+    assert 0 < snapshot.counts["clinic.patient"] < int(site.live.root("SELECT COUNT(*) FROM clinic.patient"))
+    assert snapshot.newest["clinic.visit.date_created"] == "2026-11-20 14:03:00"
+    assert (done.problems, differences(snapshot, done.facts()["drill"])) == ([], [])
 
 
 @pytest.mark.sabotage
 def test_one_row_more_or_fewer_is_told(prepared: Prepared) -> None:
     site, target = prepared.site, prepared.site.folder / "restored" / "drill"
-    witness = witnessed(prepared)
+    snapshot = held(prepared)
     site.archiver.round()
-    where: dict[str, Any] = {"instance": "mariadb", "target": target, "moment": witness.moment.timestamp()}
-    drilled = drill(site.archive, site.programs, limits=LIMITS, until=by_domain(witness.gtid), **where)
-    fewer = replace(witness, counts={**witness.counts, "clinic.patient": witness.counts["clinic.patient"] + 1})
+    where: dict[str, Any] = {"instance": "mariadb", "target": target, "moment": snapshot.moment.timestamp()}
+    drilled = drill(site.archive, site.programs, limits=LIMITS, until=by_domain(snapshot.gtid), **where)
+    fewer = replace(snapshot, counts={**snapshot.counts, "clinic.patient": snapshot.counts["clinic.patient"] + 1})
     [told] = differences(fewer, drilled.facts()["drill"])
     assert re.fullmatch(r"clinic\.patient: (\d+) rows came back of \d+", told)
     shutil.rmtree(target)
     site.archiver.round()
     site.write("not archived")
-    until = by_domain(witnessed(prepared).gtid)
+    until = by_domain(held(prepared).gtid)
     with pytest.raises(BackupError, match="did not come into the archive within"):
         drill(site.archive, site.programs, limits=replace(LIMITS, log_minutes=0.2), until=until, **where)
 

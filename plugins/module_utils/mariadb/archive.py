@@ -16,7 +16,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.findings import Finding
-from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.witness import Witness, differences
+from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.snapshot import Snapshot, differences
 
 __all__ = [
     "SOURCE",
@@ -110,7 +110,7 @@ def until_manifest(job: Facts, gtid: str, moment: dt.datetime) -> dict[str, t.An
 
 
 def drill_report(
-    said: Sequence[Facts], error: str, *, instance: str, now: dt.datetime, witness: Witness | None = None
+    said: Sequence[Facts], error: str, *, instance: str, now: dt.datetime, snapshot: Snapshot | None = None
 ) -> dict[str, t.Any]:
     """The outcome of a drill, as it is kept.
 
@@ -119,14 +119,14 @@ def drill_report(
         error: why it failed, or empty.
         instance: what was restored.
         now: when that was.
-        witness: what the server held at the moment that was restored, where it was asked.
+        snapshot: what the server held at the moment that was restored, where it was asked.
     """
     done: Facts = next((entry["drill"] for entry in reversed(said) if "drill" in entry), {})
     problems = [*done.get("problems", []), *([error] if error and not done.get("problems") else [])]
     if not done and not problems:
         problems.append("it ended without an answer")
-    if done and witness and not problems:
-        problems = differences(witness, done)
+    if done and snapshot and not problems:
+        problems = differences(snapshot, done)
     report = {
         "instance": instance,
         "time": now.isoformat(timespec="seconds"),
@@ -141,7 +141,7 @@ def drill_report(
         "rows": sum(done.get("counts", {}).values()),
         "counts": dict(done.get("counts", {})),
         "newest": dict(done.get("newest", {})),
-        "compared": len(witness.counts) if done and witness else 0,
+        "compared": len(snapshot.counts) if done and snapshot else 0,
         "seconds": dict(done.get("seconds", {})),
     }
     return {**report, "metrics": metrics(report)}

@@ -17,8 +17,8 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb imp
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.errors import MariaDBError
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.jobs import Outcome
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.pods import Pod
+from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.snapshot import Snapshot
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.transport import Completed
-from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.witness import Witness
 
 __all__ = ["ArchiveRunner", "RunsJobs", "Talks"]
 
@@ -107,7 +107,7 @@ class ArchiveRunner:
         manifest: Mapping[str, t.Any],
         *,
         timeout: float,
-        witness: Callable[[], Witness] | None = None,
+        snapshot: Callable[[], Snapshot] | None = None,
     ) -> dict[str, t.Any]:
         """Restore the latest moment in a Job, and throw it away.
 
@@ -115,7 +115,7 @@ class ArchiveRunner:
             jobs: gives what runs it.
             manifest: the Job.
             timeout: seconds it may take.
-            witness: asks the server what it holds: that is what is restored then, and compared with.
+            snapshot: asks the server what it holds: that is what is restored then, and compared with.
 
         Raises:
             PlatformError: the data does not come back.
@@ -126,10 +126,10 @@ class ArchiveRunner:
             elif self._check:
                 self._untold("whether the data comes back is tried by a real run only")
             else:
-                self._drilled(jobs(), manifest, timeout, self._witness(witness))
+                self._drilled(jobs(), manifest, timeout, self._snapshot(snapshot))
         return self._result()
 
-    def _witness(self, take: Callable[[], Witness] | None) -> Witness | None:
+    def _snapshot(self, take: Callable[[], Snapshot] | None) -> Snapshot | None:
         if take is None or self._pod is None:
             return None
         report = self._report
@@ -138,20 +138,22 @@ class ArchiveRunner:
             self._untold(why)
             report.progress.say(why)
             return None
-        with report.timing.phase("witness"), report.progress.waiting("counting what the server holds"):
+        with report.timing.phase("snapshot"), report.progress.waiting("counting what the server holds"):
             found = take()
         report.progress.say(f"the server holds {sum(found.counts.values())} rows in {len(found.counts)} tables")
         return found
 
-    def _drilled(self, jobs: RunsJobs, manifest: Mapping[str, t.Any], timeout: float, witness: Witness | None) -> None:
-        if witness:
-            manifest = archive.until_manifest(manifest, witness.gtid, witness.moment)
+    def _drilled(
+        self, jobs: RunsJobs, manifest: Mapping[str, t.Any], timeout: float, snapshot: Snapshot | None
+    ) -> None:
+        if snapshot:
+            manifest = archive.until_manifest(manifest, snapshot.gtid, snapshot.moment)
         with self._report.timing.phase("drill"), self._report.progress.waiting("restoring for nothing"):
             done = jobs.run(manifest, timeout=timeout, heard=self._heard)
         said = archive.answers(done.log)
         error = archive.error_of(done.log) if done.why and done.log.strip() else done.why
         now = dt.datetime.now(dt.UTC)
-        self._drill = archive.drill_report(said, error, instance=self._resource, now=now, witness=witness)
+        self._drill = archive.drill_report(said, error, instance=self._resource, now=now, snapshot=snapshot)
         finding = archive.drill_finding(self._drill, resource=self._resource)
         self._report.findings.append(finding)
         self._report.progress.say(finding.message)

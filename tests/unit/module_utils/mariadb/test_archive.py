@@ -15,8 +15,8 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb imp
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.archive_runner import ArchiveRunner
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.jobs import Outcome, outcome_of, state_of
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.pods import Pod
+from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.snapshot import Snapshot
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.transport import Completed
-from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.witness import Witness
 
 NOW = dt.datetime(2026, 11, 20, 14, 5, tzinfo=dt.UTC)
 RANGE = {"backup": "m/a/full/1", "from": "2026-11-20T01:00:00+00:00", "until": "2026-11-20T14:03:00+00:00", "logs": 3}
@@ -101,14 +101,14 @@ def test_the_one_line(lines: list[t.Any], error: str, message: str) -> None:
 
 def test_what_was_compared_is_told() -> None:
     counts, newest, moment = DRILL["counts"], DRILL["newest"], dt.datetime.fromisoformat(DRILL["moment"])
-    witness = Witness(gtid="0-1-42", moment=moment, counts=counts, newest=newest)
-    report = archive.drill_report([{"drill": DRILL}], "", instance="m", now=NOW, witness=witness)
+    snapshot = Snapshot(gtid="0-1-42", moment=moment, counts=counts, newest=newest)
+    report = archive.drill_report([{"drill": DRILL}], "", instance="m", now=NOW, snapshot=snapshot)
     assert (report["compared"], report["problems"]) == (2, [])
     assert (
         "1204 rows in 2 tables, as the server had them, within" in archive.drill_finding(report, resource="A").message
     )
     fewer = {**DRILL, "counts": {**counts, "openmrs.obs": 3}}
-    report = archive.drill_report([{"drill": fewer}], "", instance="m", now=NOW, witness=witness)
+    report = archive.drill_report([{"drill": fewer}], "", instance="m", now=NOW, snapshot=snapshot)
     message = archive.drill_finding(report, resource="A").message
     assert message == "the data comes back: no, openmrs.obs: 3 rows came back of 4"
 
@@ -241,14 +241,14 @@ def test_data_that_does_not_come_back_fails_the_run_and_is_in_its_report(outcome
 @pytest.mark.parametrize("rows", [1200, 1201])
 def test_what_the_server_holds_is_what_is_restored_and_compared_with(rows: int) -> None:
     moment, counts = dt.datetime.fromisoformat(DRILL["moment"]), {"openmrs.patient": rows, "openmrs.obs": 4}
-    witness = Witness(gtid="0-1-42", moment=moment, counts=counts, newest=DRILL["newest"])
+    snapshot = Snapshot(gtid="0-1-42", moment=moment, counts=counts, newest=DRILL["newest"])
     job = {"spec": {"template": {"spec": {"containers": [{"args": ["drill"]}]}}}}
     jobs = Jobs(Outcome(why="", log=said({"drill": DRILL})))
     if rows == DRILL["counts"]["openmrs.patient"]:
-        runner(None).drill(lambda: jobs, job, timeout=1, witness=lambda: witness)
+        runner(None).drill(lambda: jobs, job, timeout=1, snapshot=lambda: snapshot)
     else:
         with pytest.raises(OutcomeError, match=r"openmrs\.patient: 1200 rows came back of 1201"):
-            runner(None).drill(lambda: jobs, job, timeout=1, witness=lambda: witness)
+            runner(None).drill(lambda: jobs, job, timeout=1, snapshot=lambda: snapshot)
     assert jobs.arguments == ["drill", "--to", "2026-11-20T14:03:00+00:00", "--until", "0-1-42"]
     assert job["spec"]["template"]["spec"]["containers"] == [{"args": ["drill"]}]
 
@@ -256,7 +256,7 @@ def test_what_the_server_holds_is_what_is_restored_and_compared_with(rows: int) 
 def test_a_server_that_does_not_run_is_not_asked() -> None:
     down = Pod(namespace="m", name="m-0", untold="its container does not run", missing=True)
     jobs = Jobs(Outcome(why="", log=said({"drill": DRILL})))
-    result = runner(None, pod=down).drill(lambda: jobs, {}, timeout=1, witness=lambda: pytest.fail("asked"))
+    result = runner(None, pod=down).drill(lambda: jobs, {}, timeout=1, snapshot=lambda: pytest.fail("asked"))
     assert result["report"]["compared"] == 0
     told = {finding["verdict"]: finding["message"] for finding in result["findings"]}
     assert told["not_verifiable"] == "what comes back is compared with nothing: its container does not run"

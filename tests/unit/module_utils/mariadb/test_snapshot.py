@@ -9,14 +9,14 @@ import typing as t
 from collections.abc import Sequence
 
 import pytest
-from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.witness import (
-    Witness,
+from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.snapshot import (
+    Snapshot,
     differences,
-    take_witness,
+    take_snapshot,
 )
 
 MOMENT = dt.datetime(2026, 11, 20, 13, 3, tzinfo=dt.UTC)
-WITNESS = Witness(
+SNAPSHOT = Snapshot(
     gtid="0-1-42",
     moment=MOMENT,
     counts={"openmrs.obs": 4, "openmrs.patient": 1200},
@@ -51,7 +51,7 @@ class Server:
 
 def test_everything_is_counted_in_one_snapshot() -> None:
     server = Server()
-    assert take_witness(server) == WITNESS
+    assert take_snapshot(server) == SNAPSHOT
     _, begin, _, obs, patient, end = server.asked
     assert (begin, end) == ("START TRANSACTION WITH CONSISTENT SNAPSHOT", "COMMIT")
     assert obs == "SELECT COUNT(*) AS total, MAX(`date_created`) AS date_created FROM `openmrs`.`obs`"
@@ -77,11 +77,11 @@ def test_everything_is_counted_in_one_snapshot() -> None:
     ],
 )
 def test_what_came_back_otherwise(changed: dict[str, t.Any], told: list[str]) -> None:
-    assert differences(WITNESS, {**REPORT, **changed}) == told
+    assert differences(SNAPSHOT, {**REPORT, **changed}) == told
 
 
 def test_many_differences_are_a_few_and_their_number() -> None:
     counts = {f"openmrs.t{number}": 1 for number in range(9)}
-    found = differences(Witness(gtid="0-1-42", moment=MOMENT, counts=counts, newest={}), {**REPORT, "counts": {}})
+    found = differences(Snapshot(gtid="0-1-42", moment=MOMENT, counts=counts, newest={}), {**REPORT, "counts": {}})
     assert len(found) == 6
     assert found[-1] == "and 4 more"

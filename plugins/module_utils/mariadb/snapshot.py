@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.sql import identifier, literal
 
-__all__ = ["Witness", "differences", "take_witness"]
+__all__ = ["Snapshot", "differences", "take_snapshot"]
 
 _SYSTEM: t.Final = ("mysql", "sys", "performance_schema", "information_schema")
 _TIMES: t.Final = ("date_created", "date_changed")
@@ -40,7 +40,7 @@ class Asks(t.Protocol):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Witness:
+class Snapshot:
     """What a server holds.
 
     Attributes:
@@ -56,7 +56,7 @@ class Witness:
     newest: Mapping[str, str]
 
 
-def take_witness(server: Asks) -> Witness:
+def take_snapshot(server: Asks) -> Snapshot:
     """Count every row that a server holds, as of one moment; its users go on meanwhile.
 
     Args:
@@ -69,7 +69,7 @@ def take_witness(server: Asks) -> Witness:
     counted = {f"{table['place']}.{table['name']}": _counting(table) for table in tables}
     _, [position], *rows, _ = server.query([_SNAPSHOT, _POSITION, *counted.values(), "COMMIT"])
     answers = {name: answer for name, [answer] in zip(counted, rows, strict=True)}
-    return Witness(
+    return Snapshot(
         gtid=position["gtid"],
         moment=dt.datetime.fromtimestamp(int(float(position["moment"])), dt.UTC),
         counts={name: int(answer["total"]) for name, answer in answers.items()},
@@ -82,25 +82,25 @@ def take_witness(server: Asks) -> Witness:
     )
 
 
-def differences(witness: Witness, report: Mapping[str, t.Any]) -> list[str]:
+def differences(snapshot: Snapshot, report: Mapping[str, t.Any]) -> list[str]:
     """What came back otherwise than it was, as sentences.
 
     Args:
-        witness: how it was.
+        snapshot: how it was.
         report: of the restore; see C(archive.drill_report).
     """
     came = ",".join(sorted(report["gtid"].values()))
-    if came != ",".join(sorted(witness.gtid.split(","))):
-        return [f"the transactions up to {came or 'none'} came back, the server had those up to {witness.gtid}"]
+    if came != ",".join(sorted(snapshot.gtid.split(","))):
+        return [f"the transactions up to {came or 'none'} came back, the server had those up to {snapshot.gtid}"]
     found = [
         f"{name}: {report['counts'].get(name, 0)} rows came back of {rows}"
-        for name, rows in witness.counts.items()
+        for name, rows in snapshot.counts.items()
         if report["counts"].get(name) != rows
     ]
-    found += [f"{name} came back and was not there" for name in report["counts"] if name not in witness.counts]
+    found += [f"{name} came back and was not there" for name in report["counts"] if name not in snapshot.counts]
     found += [
         f"{name}: the newest that came back is {report['newest'].get(name)}, and was {time}"
-        for name, time in witness.newest.items()
+        for name, time in snapshot.newest.items()
         if report["newest"].get(name) != time
     ]
     more = len(found) - _SHOWN
