@@ -365,7 +365,7 @@ RULES: t.Final = (
         remedy="List openmrs",
     ),
     Rule(
-        variable="backup_vault_enabled",
+        variable="platform_backup_vault",
         holds=bool,
         what="leaves the attachments of patient records without a backup",
         remedy="Set it to true",
