@@ -11,6 +11,7 @@ import re
 import typing as t
 from collections.abc import Callable, Iterable, Mapping
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.variables import Problem
 
 __all__ = ["RULES", "Rule", "check_rules"]
@@ -50,6 +51,11 @@ class Rule:
     what: str
     remedy: str
     production_only: bool = True
+
+
+def _on(value: t.Any) -> bool:
+    # -e name=false on the command line is text, as Ansible's filter bool takes it.
+    return bool(boolean(value, strict=False))
 
 
 def _guid(value: t.Any) -> bool:
@@ -205,7 +211,7 @@ RULES: t.Final = (
     ),
     Rule(
         variable="platform_no_log",
-        holds=bool,
+        holds=_on,
         what="shows results that hold secrets",
         remedy="Leave it at true",
     ),
@@ -214,7 +220,7 @@ RULES: t.Final = (
     _closed("storage_public_network_access"),
     Rule(
         variable="key_vault_purge_protection",
-        holds=bool,
+        holds=_on,
         what="lets an administrator destroy every secret and key at once, and no disk can be encrypted with such a key",
         remedy="Set it to true",
         production_only=False,
@@ -366,7 +372,7 @@ RULES: t.Final = (
     ),
     Rule(
         variable="platform_backup_vault",
-        holds=bool,
+        holds=_on,
         what="leaves the attachments of patient records without a backup",
         remedy="Set it to true",
     ),
@@ -390,7 +396,7 @@ RULES: t.Final = (
     ),
     Rule(
         variable="mariadb_archive",
-        holds=bool,
+        holds=_on,
         what="leaves patient records without a backup",
         remedy="Set it to true",
     ),
@@ -408,7 +414,7 @@ RULES: t.Final = (
     ),
     Rule(
         variable="cluster_host_encryption",
-        holds=bool,
+        holds=_on,
         what="leaves temporary disks of the nodes in clear text",
         remedy="Set it to true",
     ),
