@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb import snapshot as snapshots
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.session import Session
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.snapshot import (
     Snapshot,
@@ -477,34 +478,59 @@ def held(prepared: Prepared) -> Snapshot:
     return take_snapshot(Session(mariadb.LocalTransport(live), live.login("root"), where="Pod/mariadb/mariadb-0"))
 
 
-def test_what_is_restored_is_what_the_server_held(prepared: Prepared) -> None:
-    """While others write, so that no moment of whole seconds would do."""
-    site, target = prepared.site, prepared.site.folder / "restored" / "drill"
-    site.live.root("CREATE TABLE clinic.visit (id INT PRIMARY KEY, date_created DATETIME NOT NULL)")
-    site.live.root("INSERT INTO clinic.visit VALUES (1, '2026-11-20 14:03:00')")
+def snapshot_under_writes(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> Snapshot:
+    """Taken while a row is written every few milliseconds, for a second between the position and the counting."""
+    monkeypatch.setattr(snapshots, "_POSITION", f"{snapshots._POSITION}, SLEEP(1) AS pause")
     over = threading.Event()
 
     def write() -> None:
         for number in itertools.takewhile(lambda _: not over.is_set(), itertools.count()):
-            site.write(f"meanwhile-{number}")
+            prepared.site.write(f"meanwhile-{number}")
 
     with ThreadPoolExecutor() as pool:
-        pool.submit(write)
+        writing = pool.submit(write)
         try:
             time.sleep(0.3)
             snapshot = held(prepared)
             time.sleep(0.3)
         finally:
             over.set()
+        writing.result()
+    return snapshot
+
+
+def restored(prepared: Prepared, snapshot: Snapshot) -> Drill:
+    """Restore the transactions of a snapshot, of which the last come into the archive meanwhile."""
+    site, target = prepared.site, prepared.site.folder / "restored" / "drill"
     where: dict[str, Any] = {"instance": "mariadb", "target": target, "limits": LIMITS}
-    until, moment = by_domain(snapshot.gtid), snapshot.moment.timestamp()
     later = threading.Timer(1, site.archiver.round)
     later.start()
-    done = drill(site.archive, site.programs, until=until, moment=moment, **where)
+    moment = snapshot.moment.timestamp()
+    done = drill(site.archive, site.programs, until=by_domain(snapshot.gtid), moment=moment, **where)
     later.join()
-    assert 0 < snapshot.counts["clinic.patient"] < int(site.live.root("SELECT COUNT(*) FROM clinic.patient"))
+    return done
+
+
+def test_what_is_restored_is_what_the_server_held(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While others write, so that no moment of whole seconds would do."""
+    live = prepared.site.live
+    live.root("CREATE TABLE clinic.visit (id INT PRIMARY KEY, date_created DATETIME NOT NULL)")
+    live.root("INSERT INTO clinic.visit VALUES (1, '2026-11-20 14:03:00')")
+    snapshot = snapshot_under_writes(prepared, monkeypatch)
+    done = restored(prepared, snapshot)
+    assert 0 < snapshot.counts["clinic.patient"] < int(live.root("SELECT COUNT(*) FROM clinic.patient"))
     assert snapshot.newest["clinic.visit.date_created"] == "2026-11-20 14:03:00"
     assert (done.problems, differences(snapshot, done.facts()["drill"])) == ([], [])
+
+
+@pytest.mark.sabotage
+def test_what_was_counted_without_a_snapshot_is_not_what_comes_back(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "_SNAPSHOT", "DO 0")
+    snapshot = snapshot_under_writes(prepared, monkeypatch)
+    told = differences(snapshot, restored(prepared, snapshot).facts()["drill"])
+    assert any(line.startswith("clinic.patient: ") for line in told)
 
 
 @pytest.mark.sabotage

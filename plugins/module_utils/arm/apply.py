@@ -321,21 +321,23 @@ class Applier:
         Raises:
             ArmError: it came to another end.
         """
-        for path, (*passing, end) in document.facts.settles.items():
-            for attempt in itertools.count():
-                body = self._reader.refresh(document) or {}
-                state = str(get_path(body, path))
-                if state not in passing or time.monotonic() > deadline:
-                    break
-                self._note(step, state)
-                time.sleep(_WAITS[min(attempt, len(_WAITS) - 1)])
-            if state != end:
-                told = get_path(body, "properties.protectionStatus.errorDetails.message", "")
-                raise ArmError(
-                    f"{path} is {state} instead of {end}{f': {told}' if told else ''}",
-                    where=document.id.text,
-                    remedy="Put that right, and run again",
-                )
+        settling = document.facts.settles
+        if settling is None:
+            return
+        for attempt in itertools.count():
+            body = self._reader.refresh(document) or {}
+            state = str(get_path(body, settling.path))
+            if state not in settling.through or time.monotonic() > deadline:
+                break
+            self._note(step, state)
+            time.sleep(_WAITS[min(attempt, len(_WAITS) - 1)])
+        if state != settling.end:
+            why = get_path(body, settling.why, "")
+            raise ArmError(
+                f"{settling.path} is {state} instead of {settling.end}{f': {why}' if why else ''}",
+                where=document.id.text,
+                remedy="Put that right, and run again",
+            )
 
     def _confirm(self, document: Document) -> list[Finding]:
         """Read again; what is still different the service did not take."""

@@ -11,7 +11,7 @@ import re
 import typing as t
 from collections.abc import Iterable, Mapping
 
-__all__ = ["EVERYWHERE", "Embedded", "TypeFacts", "facts", "under", "under_keys"]
+__all__ = ["EVERYWHERE", "Embedded", "Settling", "TypeFacts", "facts", "under", "under_keys"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,11 +28,27 @@ class Embedded:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settling:
+    """What a service still does with a resource when its operation has ended. Paths are as the service writes them.
+
+    Attributes:
+        path: where its state stands.
+        through: states on the way.
+        end: the one it must come to.
+        why: where the service says why it came to another.
+    """
+
+    path: str
+    through: frozenset[str]
+    end: str
+    why: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TypeFacts:
     """What ARM does with one type.
 
-    Paths are dotted, lower case, with C([]) for every item of a list and C(*) for every key of a map. Those of
-    C(settles) are as the service writes them.
+    Paths are dotted, lower case, with C([]) for every item of a list and C(*) for every key of a map.
 
     Attributes:
         type: canonical casing; empty for a type that is not in the catalogue.
@@ -59,7 +75,7 @@ class TypeFacts:
         owned_maps: maps whose keys are all ours: one that nobody declared is unexpected.
         hosts: C(10.0.0.1) equals C(10.0.0.1/32).
         embedded: list path to what its items are.
-        settles: path to the states that a resource goes through after its operation; the last is the end of it.
+        settles: what is waited for after its operation.
         serial: ids whose writes exclude each other: C(self), C(parent), C(root), or C(root:<path of an id>).
         stateful: holds data or an address that would be lost: deletion needs consent.
         replaceable: holds nothing, so that an immutable change is made by deleting and creating it.
@@ -92,7 +108,7 @@ class TypeFacts:
     owned_maps: frozenset[str] = frozenset()
     hosts: frozenset[str] = frozenset()
     embedded: Mapping[str, Embedded] = dataclasses.field(default_factory=dict)
-    settles: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    settles: Settling | None = None
     serial: tuple[str, ...] = ()
     stateful: bool = False
     replaceable: bool = False
@@ -153,7 +169,7 @@ def facts(
     owned_maps: Iterable[str] = (),
     hosts: Iterable[str] = (),
     embedded: Mapping[str, Embedded] | None = None,
-    settles: Mapping[str, tuple[str, ...]] | None = None,
+    settles: Settling | None = None,
     serial: tuple[str, ...] = ("self",),
     stateful: bool = False,
     replaceable: bool = False,
@@ -196,7 +212,7 @@ def facts(
         maps=owned | _map_parents(path.lower() for path in patterns),
         hosts=folded(hosts),
         embedded=folded_keys(embedded),
-        settles=settles or {},
+        settles=settles,
         serial=serial,
         stateful=stateful,
         replaceable=replaceable,

@@ -15,7 +15,11 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.audioprothese.platform.plugins.module_utils.arm.catalogue.model import TypeFacts, facts
+from ansible_collections.audioprothese.platform.plugins.module_utils.arm.catalogue.model import (
+    Settling,
+    TypeFacts,
+    facts,
+)
 
 __all__ = ["TYPES"]
 
@@ -461,9 +465,12 @@ _BACKUPS: t.Final = (
             "properties.policyInfo.policyParameters.backupDatasourceParametersList[].includedResourceTypes",
             "properties.policyInfo.policyParameters.backupDatasourceParametersList[].excludedResourceTypes",
         ),
-        settles={
-            "properties.currentProtectionState": ("ConfiguringProtection", "UpdatingProtection", "ProtectionConfigured")
-        },
+        settles=Settling(
+            path="properties.currentProtectionState",
+            through=frozenset({"ConfiguringProtection", "UpdatingProtection"}),
+            end="ProtectionConfigured",
+            why="properties.protectionStatus.errorDetails.message",
+        ),
         serial=("parent",),
         stateful=True,
     ),
