@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 COLLECTIONS := .ansible/collections/ansible_collections
 PYTHON ?= $(shell tests/tools/find-python)
 
-ENVIRONMENT_INPUTS := requirements-dev.txt requirements-collections.txt .python-version
+ENVIRONMENT_INPUTS := requirements-dev.txt requirements-collections.txt requirements.yml .python-version
 ENVIRONMENT_STAMP := $(VENV)/.complete-$(shell cat $(ENVIRONMENT_INPUTS) 2>/dev/null | sha256sum | cut -c1-16)
 CACHE := $(or $(PLATFORM_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/audioprothese-platform)
 AZCOLLECTION := $(CACHE)/azcollection-$(shell cat requirements-azcollection.txt .python-version 2>/dev/null | sha256sum | cut -c1-16)

@@ -15,11 +15,18 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.rules import check_rules
 from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.secrets import find_secrets
+from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.sops import (
+    encrypted_paths,
+    find_clear_values,
+    find_undecrypted,
+    is_ciphertext,
+)
 from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.variables import (
     Problem,
     RoleVariables,
     unknown_variables,
 )
+from ansible_collections.audioprothese.platform.plugins.plugin_utils.sops_files import read_sops_files
 from ansible_collections.audioprothese.platform.plugins.plugin_utils.versions import check_versions, readers
 
 _COLLECTION: t.Final = pathlib.Path(__file__).parents[2]
@@ -92,7 +99,8 @@ class ActionModule(ActionBase):
             return _report(missing, versions=versions, checked=0)
         roles = self._roles()
         problems += unknown_variables(variables, roles, {*options["ignored_variables"], *_OWN_FACTS})
-        problems += find_secrets(self._from_inventory(variables), is_encrypted=_is_encrypted)
+        sops_files = read_sops_files((task_vars or {}).get("inventory_dir") or "")
+        problems += _secrets(self._from_inventory(variables), sops_files)
         values = _Values(self._templar, defaults | (task_vars or {}))
         checked, wrong = _validate(roles, variables, values)
         problems += wrong
@@ -139,8 +147,25 @@ def _is_users(name: str) -> bool:
     return not name.startswith(("ansible_", "_")) and name not in _MAGIC
 
 
-def _is_encrypted(value: object) -> bool:
-    return type(value).__name__ in ("EncryptedString", "AnsibleVaultEncryptedUnicode")
+def _secrets(variables: dict[str, t.Any], sops_files: dict[str, object]) -> list[Problem]:
+    """Secrets in clear text, in variables and in files that should be encrypted.
+
+    A value that SOPS decrypted comes from no file that Ansible has read: one of the same name in a file is clear text.
+    """
+    from_sops = {path for document in sops_files.values() for path in encrypted_paths(document)}
+
+    def is_encrypted(path: str, value: object) -> bool:
+        return (
+            type(value).__name__ in ("EncryptedString", "AnsibleVaultEncryptedUnicode")
+            or is_ciphertext(value)
+            or (path in from_sops and not _origin(value))
+        )
+
+    return [
+        *(problem for where, document in sops_files.items() for problem in find_clear_values(where, document)),
+        *find_undecrypted(variables),
+        *find_secrets(variables, is_encrypted=is_encrypted),
+    ]
 
 
 def _missing_files(files: list[dict[str, str]]) -> list[Problem]:

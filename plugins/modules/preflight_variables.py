@@ -17,7 +17,9 @@ description:
   - Compares the versions of ansible-core, Python, collections and Python libraries with what the collection asks for.
   - Refuses variables that carry the prefix of a role but that no role has, and names the nearest one.
   - Validates the variables of the host against the argument specification of every role.
-  - Refuses secrets in clear text in the inventory, and settings that are not fit for patient records.
+  - Refuses secrets in clear text in the inventory, files C(*.sops.yml) that are not encrypted and values of such files
+    that nobody decrypted.
+  - Refuses settings that are not fit for patient records.
   - Reports everything it finds at once.
 options:
   production:

@@ -36,17 +36,17 @@ _REMEDY: t.Final = (
 
 
 def find_secrets(
-    variables: Mapping[str, t.Any], *, is_encrypted: Callable[[object], bool] = lambda _value: False
+    variables: Mapping[str, t.Any], *, is_encrypted: Callable[[str, object], bool] = lambda _path, _value: False
 ) -> list[Problem]:
     """Values that look like secrets. A template, a lookup or an encrypted value is none.
 
     Args:
         variables: as written, before any template is evaluated.
-        is_encrypted: tells values that Ansible decrypts from those in clear text.
+        is_encrypted: tells values that were encrypted from those in clear text, by path and value.
     """
     problems = []
     for path, name, value in _leaves(variables):
-        if is_encrypted(value):
+        if is_encrypted(path, value):
             continue
         kind = _kind(name, str(value))
         if kind:

@@ -41,6 +41,20 @@ BREAKS = {
             new="\n\ndef _with_versions_of(live, desired):\n    return desired\n",
         ),
     ],
+    "what SOPS decrypted is shown": [
+        Break(
+            "plugins/vars/sops.py",
+            old="return self._reader.get_vars(loader, path, entities, cache)",
+            new="self._display.vvv(str(found := self._reader.get_vars(loader, path, entities, cache)))\n"
+            "            return found",
+        ),
+    ],
+    "SOPS files may hold clear text": [
+        Break(
+            "plugins/module_utils/preflight/sops.py",
+            new="\n\ndef find_clear_values(_where, _document):\n    return []\n",
+        ),
+    ],
     "secrets are shown": [
         Break(
             "plugins/module_utils/converge/redaction.py",

@@ -58,7 +58,7 @@ def test_an_encrypted_value_passes():
 
     variables = {"db_password": Encrypted("$ANSIBLE_VAULT;1.1;AES256")}
     assert find_secrets(variables)
-    assert find_secrets(variables, is_encrypted=lambda value: isinstance(value, Encrypted)) == []
+    assert find_secrets(variables, is_encrypted=lambda _path, value: isinstance(value, Encrypted)) == []
 
 
 @pytest.mark.sabotage
