@@ -31,6 +31,7 @@ root=$1 user=$2 group=$3; shift 3
 ip link set lo up
 mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
+mount -t sysfs -o ro sysfs "$root/sys"
 mount --rbind /dev "$root/dev"
 while [ "$1" != -- ]; do
     case $1 in
@@ -98,7 +99,7 @@ class Container:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Container:
-        for name in ("proc", "dev"):
+        for name in ("proc", "sys", "dev"):
             (self.rootfs.path / name).mkdir(exist_ok=True)
         for volume in self.volumes:
             (self.rootfs.path / volume.partition(":")[2].lstrip("/")).mkdir(parents=True, exist_ok=True)

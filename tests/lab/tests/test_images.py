@@ -370,6 +370,24 @@ MONITORING = {
         # The address that it would tell its peers is one of a pod.
         further=("--cluster.listen-address=",),
     ),
+    # https://github.com/prometheus/blackbox_exporter/blob/v0.28.0/Dockerfile
+    "prometheus/blackbox-exporter": Contract(
+        entry_point=["/bin/blackbox_exporter"],
+        command=["--config.file=/etc/blackbox_exporter/config.yml"],
+        user="",
+        ports=(9115,),
+        answers={"-/healthy": "Healthy", "probe?module=http_2xx&target=127.0.0.1:9115/metrics": "probe_success 1"},
+    ),
+    # https://github.com/prometheus/node_exporter/blob/v1.12.1/Dockerfile
+    "prometheus/node-exporter": Contract(
+        entry_point=["/bin/node_exporter"], ports=(9100,), answers={"metrics": "node_filesystem_avail_bytes"}
+    ),
+    # https://github.com/kubernetes/kube-state-metrics/blob/v2.20.0/Dockerfile
+    "kube-state-metrics/kube-state-metrics": Contract(
+        entry_point=["/kube-state-metrics", "--port=8080", "--telemetry-port=8081"],
+        ports=(8080, 8081),
+        version="version",
+    ),
 }
 
 
