@@ -154,7 +154,7 @@ class Builder:
                 build_missing(self._say, only=tool)
             except BuildError as exc:
                 raise ImageError(f"{image.reference}: {exc}") from exc
-            program.parent.mkdir(exist_ok=True)
+            program.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(tool.binary, program)
             program.chmod(0o755)
             for licence in (tool.folder / "licences").glob("*"):
