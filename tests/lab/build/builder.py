@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,7 +49,9 @@ class Tool:
     modules: dict[str, str]
     stamp: dict[str, str] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
-    data: dict[str, dict[str, str]] = field(default_factory=dict)
+    data: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tags: list[str] = field(default_factory=list)
+    adds: dict[str, dict[str, str]] = field(default_factory=dict)
     folder_of: str = ""
     needed_by: str = "labs"
 
@@ -60,8 +63,13 @@ class Tool:
     @functools.cached_property
     def folder(self) -> Path:
         """Where the built tool is, or will be: the name changes with every input of the build."""
-        digest = hashlib.sha256(json.dumps([self.stamp, self.package, self.names, self.data, BUILD_FLAGS]).encode())
-        sources = (path for path in self.source.rglob("*") if path.suffix in {".go", ".mod", ".sum"})
+        facts: list[Any] = [self.stamp, self.package, self.names, self.data, BUILD_FLAGS]
+        facts += [fact for fact in (self.tags, self.adds) if fact]
+        digest = hashlib.sha256(json.dumps(facts).encode())
+        added = {name for files in self.adds.values() for name in files.values()}
+        sources = (
+            path for path in self.source.rglob("*") if path.suffix in {".go", ".mod", ".sum"} or path.name in added
+        )
         for path in sorted(path for path in sources if not path.name.endswith("_test.go")):
             digest.update(path.relative_to(self.source).as_posix().encode() + b"\0" + path.read_bytes())
         return cache_root() / "bin" / f"{self.name}-{self.version}-{digest.hexdigest()[:12]}"
@@ -77,6 +85,8 @@ class Tool:
 
 
 BUILD_FLAGS = ["-trimpath", "-mod=readonly", "-buildvcs=false"]
+# The toolchain of the virtual environment and the files of a tool's folder, nothing else.
+ALONE = {"GOWORK": "off", "GOTOOLCHAIN": "local"}
 
 
 def cache_root() -> Path:
@@ -137,7 +147,9 @@ def _build(tool: Tool, say: Say) -> None:
         staged.mkdir()
         stamps = " ".join(f"-X {variable}={value}" for variable, value in tool.stamp.items())
         arguments = [go, "build", "-v", *BUILD_FLAGS, "-ldflags", f"-s -w {stamps}".strip()]
-        _compile([*arguments, "-o", str(staged / tool.name), tool.package], tool, say)
+        arguments += [f"-tags={','.join(tool.tags)}"] * bool(tool.tags)
+        source = _with_added_files(go, tool, Path(scratch) / "source") if tool.adds else tool.source
+        _compile([*arguments, "-o", str(staged / tool.name), tool.package], tool, say, source)
         for name in tool.names:
             (staged / name).symlink_to(tool.name)
         for destination, origin in tool.data.items():
@@ -157,9 +169,28 @@ def _toolchain() -> str:
     return found
 
 
-def _compile(command: list[str], tool: Tool, say: Say) -> None:
+def _with_added_files(go: str, tool: Tool, target: Path) -> Path:
+    """Make a copy of the tool's folder that takes the modules which lack files from beside itself, with these files.
+
+    Go lets nobody lay a file over its cache of modules. The path is relative, for it is written into the program.
+    """
+    shutil.copytree(tool.source, target)
+    for module, files in tool.adds.items():
+        described = _download(go, tool, module)
+        with zipfile.ZipFile(described["Zip"]) as archive:
+            archive.extractall(target / "modules")
+        unpacked = f"./modules/{module}@{described['Version']}"
+        for path, name in files.items():
+            (target / unpacked / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(tool.source / name, target / unpacked / path)
+        command = [go, "mod", "edit", f"-replace={module}={unpacked}"]
+        subprocess.run(command, cwd=target, env=os.environ | ALONE, check=True)
+    return target
+
+
+def _compile(command: list[str], tool: Tool, say: Say, source: Path) -> None:
     """Run the compiler and say how far it is while it works."""
-    environment = os.environ | {"CGO_ENABLED": "0", "GOWORK": "off", "GOTOOLCHAIN": "local"}
+    environment = os.environ | ALONE | {"CGO_ENABLED": "0"}
     started = time.monotonic()
     counts = {"downloaded": 0, "compiled": 0}
     output: list[str] = []
@@ -171,7 +202,7 @@ def _compile(command: list[str], tool: Tool, say: Say) -> None:
             say(f"{tool.name}: {doing}, {_duration(time.monotonic() - started)}")
 
     process = subprocess.Popen(
-        command, cwd=tool.source, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=source, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     reporter = threading.Thread(target=report, daemon=True)
     reporter.start()
@@ -188,21 +219,27 @@ def _compile(command: list[str], tool: Tool, say: Say) -> None:
             process.wait()
 
 
-def _copy_data(go: str, tool: Tool, origin: dict[str, str], destination: Path) -> None:
+def _copy_data(go: str, tool: Tool, origin: dict[str, Any], destination: Path) -> None:
+    folder = Path(_download(go, tool, origin["module"])["Dir"]) / origin["folder"]
+    destination.mkdir()
+    for path in sorted(path for pattern in origin.get("files", ["*.yaml"]) for path in folder.glob(pattern)):
+        (destination / path.name).write_bytes(path.read_bytes())
+
+
+def _download(go: str, tool: Tool, module: str) -> dict[str, Any]:
+    """Return what Go says of a module's published archive, whose hash it has compared with go.sum."""
     answer = subprocess.run(
-        [go, "mod", "download", "-json", origin["module"]],
+        [go, "mod", "download", "-json", module],
         cwd=tool.source,
-        env=os.environ | {"GOWORK": "off", "GOTOOLCHAIN": "local"},
+        env=os.environ | ALONE,
         capture_output=True,
         text=True,
         check=False,
     )
     described: dict[str, Any] = json.loads(answer.stdout) if answer.stdout else {}
     if answer.returncode or "Dir" not in described:
-        raise BuildError(f"{origin['module']} cannot be had: {described.get('Error') or answer.stderr}")
-    destination.mkdir()
-    for path in sorted((Path(described["Dir"]) / origin["folder"]).glob("*.yaml")):
-        (destination / path.name).write_bytes(path.read_bytes())
+        raise BuildError(f"{module} cannot be had: {described.get('Error') or answer.stderr}")
+    return described
 
 
 def _duration(seconds: float) -> str:

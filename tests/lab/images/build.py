@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab.build.builder import cache_root
+from tests.lab.build.builder import BuildError, build_missing, cache_root, tools
 from tests.lab.images.apt import Apt
 from tests.lab.images.definitions import CLONE, SUITES, Image, ImageError, key
 from tests.lab.images.tools import Tools, run, unusable
@@ -36,6 +36,8 @@ WITHOUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/sh
 WITH = ("/usr/share/doc/*/copyright",)
 # Nothing of this machine stays: its sources, its settings, its name, its resolver.
 FORGOTTEN = ("etc/apt/apt.conf.d/99mmdebstrap", "etc/apt/sources.list", "etc/resolv.conf", "etc/hostname")
+# Published images of programs only run as nobody, by name.
+NOBODY = {"passwd": "nobody:x:65534:65534:nobody:/home:/bin/false\n", "group": "nobody:x:65534:\n"}
 KEPT_RESULTS = 2
 Say = Callable[[str], None]
 
@@ -116,6 +118,8 @@ class Builder:
             if (prepare := context / "prepare.py").exists():
                 prepare.unlink()
                 self._prepare(image, context / "prepared")
+            if image.programs:
+                self._place(image, context / "prepared")
             self._say(f"{image.reference}: installing and copying")
             arguments = {
                 "BASE": RELEASES[image.suite],
@@ -138,6 +142,23 @@ class Builder:
         output = run(command, what=f"{image.reference}: preparing", say=self._say, environment=environment)
         for line in output.splitlines():
             self._say(f"{image.reference}: {line}")
+
+    def _place(self, image: Image, root: Path) -> None:
+        """Lay out programs that the lab builds, with their licences and the user nobody."""
+        (root / "etc").mkdir(parents=True, exist_ok=True)
+        for name, text in NOBODY.items():
+            (root / "etc" / name).write_text(text)
+        for path, name in image.programs.items():
+            tool, program = tools()[name], root / path.lstrip("/")
+            try:
+                build_missing(self._say, only=tool)
+            except BuildError as exc:
+                raise ImageError(f"{image.reference}: {exc}") from exc
+            program.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(tool.binary, program)
+            program.chmod(0o755)
+            for licence in (tool.folder / "licences").glob("*"):
+                shutil.copyfile(licence, root / licence.name)
 
     def _bud(self, context: Path, tag: str, what: str, arguments: list[str], *, apt: Apt | None = None) -> None:
         volumes = []

@@ -11,13 +11,15 @@ from typing import Any
 
 import yaml
 
+from tests.lab.build.builder import tools
+
 __all__ = ["Image", "ImageError", "definitions", "key", "load"]
 
 CLONE = Path(__file__).resolve().parents[3]
 # Stand-ins for what is published elsewhere, and what is ours and runs in production.
 FOLDERS = (CLONE / "tests" / "lab" / "images", CLONE / "images")
 SUITES = ("bookworm", "trixie")
-KNOWN = {"name", "variants", "packages", "inputs"}
+KNOWN = {"name", "variants", "packages", "programs", "inputs"}
 KNOWN_OF_VARIANT = {"tag", "suite", "packages", "arguments", "on_demand"}
 
 
@@ -37,6 +39,7 @@ class Image:
     tag: str
     suite: str
     packages: tuple[str, ...] = ()
+    programs: dict[str, str] = field(default_factory=dict)
     arguments: dict[str, str] = field(default_factory=dict)
     inputs: tuple[Path, ...] = ()
     on_demand: bool = False
@@ -78,6 +81,8 @@ def load(folder: Path) -> list[Image]:
     inputs = tuple(CLONE / name for name in described.get("inputs", []))
     for missing in (name for name in inputs if not name.exists()):
         raise ImageError(f"{path}: {missing} of inputs does not exist")
+    for unknown in set(described.get("programs", {}).values()) - set(tools()):
+        raise ImageError(f"{path}: {unknown} of programs is not in tests/lab/build/versions.yml")
     images = []
     for variant in described.get("variants") or []:
         _refuse_unknown(path, variant, KNOWN_OF_VARIANT)
@@ -90,6 +95,7 @@ def load(folder: Path) -> list[Image]:
                 tag=str(variant["tag"]),
                 suite=variant["suite"],
                 packages=tuple(variant.get("packages", described.get("packages", []))),
+                programs=described.get("programs", {}),
                 arguments={name: str(value) for name, value in variant.get("arguments", {}).items()},
                 inputs=inputs,
                 on_demand=bool(variant.get("on_demand", False)),
@@ -105,7 +111,16 @@ def key(image: Image, *, base: str, versions: Iterable[str]) -> str:
 
     `base` is the key of the layer below, `versions` are `package=version` of all that apt would install.
     """
-    facts = [image.reference, image.suite, image.packages, sorted(image.arguments.items()), base, sorted(versions)]
+    facts: list[Any] = [
+        image.reference,
+        image.suite,
+        image.packages,
+        sorted(image.arguments.items()),
+        base,
+        sorted(versions),
+    ]
+    if image.programs:
+        facts.append(sorted((path, tools()[name].folder.name) for path, name in image.programs.items()))
     digest = hashlib.sha256(json.dumps(facts).encode())
     for path in _files(image):
         executable = bool(path.stat().st_mode & 0o100)

@@ -19,7 +19,7 @@ from tests.contract.conftest import built
 from tests.contract.debian import daemon
 from tests.lab.tests.pod_network import NODE, POD_RANGE, Host, PodNetwork, eventually, log_end, pod_network
 
-__all__ = ["PolicyLab", "policy_lab"]
+__all__ = ["PolicyLab", "free_port", "kubeconfig_of", "policy_lab"]
 
 HEALTH = "127.0.0.1:9900"
 PROGRAM: Callable[[], Path] = lambda: built("kube").program("network-policies")  # noqa: E731
@@ -149,9 +149,9 @@ def policy_lab(folder: Path) -> Iterator[PolicyLab]:
     # Whatever has to be fetched or built is, before no way leads out any more.
     tool_environment()
     PROGRAM()
-    with pod_network() as network, api_server(folder, _free_port) as server:
+    with pod_network() as network, api_server(folder, free_port) as server:
         kubeconfig = folder / "kubeconfig"
-        kubeconfig.write_text(yaml.safe_dump(_kubeconfig(server)))
+        kubeconfig.write_text(yaml.safe_dump(kubeconfig_of(server)))
         arguments = [
             f"--kubeconfig={kubeconfig}",
             f"--health-address={HEALTH}",
@@ -170,7 +170,8 @@ def policy_lab(folder: Path) -> Iterator[PolicyLab]:
             running.kill()
 
 
-def _kubeconfig(server: ApiServer) -> dict[str, Any]:
+def kubeconfig_of(server: ApiServer) -> dict[str, Any]:
+    """Return the kubeconfig of its administrator."""
     cluster = {"server": server.address, "certificate-authority": str(server.certificate)}
     return {
         "apiVersion": "v1",
@@ -182,7 +183,8 @@ def _kubeconfig(server: ApiServer) -> dict[str, Any]:
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback that nobody listens at."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

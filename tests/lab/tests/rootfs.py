@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -30,6 +31,7 @@ root=$1 user=$2 group=$3; shift 3
 ip link set lo up
 mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
+mount -t sysfs -o ro sysfs "$root/sys"
 mount --rbind /dev "$root/dev"
 while [ "$1" != -- ]; do
     case $1 in
@@ -97,6 +99,8 @@ class Container:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Container:
+        for name in ("proc", "sys", "dev"):
+            (self.rootfs.path / name).mkdir(exist_ok=True)
         for volume in self.volumes:
             (self.rootfs.path / volume.partition(":")[2].lstrip("/")).mkdir(parents=True, exist_ok=True)
         isolated = ["unshare", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child=SIGKILL"]
@@ -149,6 +153,20 @@ class Container:
             check=False,
             timeout=120,
         )
+
+    def asked(self, url: str) -> str:
+        """Ask for a page from its network, as probes and scrapes do; empty when nobody answers with success."""
+        program = (
+            "import sys, urllib.request; sys.stdout.buffer.write(urllib.request.urlopen(sys.argv[1], timeout=5).read())"
+        )
+        done = subprocess.run(
+            ["nsenter", f"--target={self.pid}", "--net", sys.executable, "-c", program, url],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+        return done.stdout if done.returncode == 0 else ""
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to process 1, as the kubelet does at the end of a pod."""

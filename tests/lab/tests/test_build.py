@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
+import subprocess
 import threading
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,15 @@ import pytest
 from tests.lab.build import builder
 
 SMALL = 'package main\n\nfunc main() { println("small") }\n'
+EMBEDDING = """package main
+
+import _ "embed"
+
+//go:embed dist/page.html
+var page string
+
+func main() { println(page) }
+"""
 BROKEN = "package main\n\nfunc main() { return 1 }\n"
 
 
@@ -63,6 +75,71 @@ def test_its_tests_are_no_part_of_a_build(small: builder.Tool) -> None:
     assert dataclasses.replace(small).folder == before
 
 
+def test_build_tags_choose_what_is_compiled(small: builder.Tool) -> None:
+    (small.source / "main.go").write_text("//go:build big\n\n" + SMALL)
+    with pytest.raises(builder.BuildError, match="build constraints exclude all Go files"):
+        builder.build_missing(lambda _: None, only=small)
+    tagged = dataclasses.replace(small, tags=["big"])
+    assert tagged.folder != small.folder
+    builder.build_missing(lambda _: None, only=tagged)
+    assert tagged.binary.exists()
+
+
+@pytest.fixture
+def incomplete(small: builder.Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> builder.Tool:
+    """Give a tool out of a published module that embeds a page which its archive lacks."""
+    module, version = "lab.test/incomplete", "v1.2.3"
+    published = tmp_path / "proxy" / module / "@v"
+    published.mkdir(parents=True)
+    (published / f"{version}.info").write_text(json.dumps({"Version": version}))
+    (published / f"{version}.mod").write_text(f"module {module}\n\ngo 1.24\n")
+    with zipfile.ZipFile(published / f"{version}.zip", "w") as archive:
+        archive.writestr(f"{module}@{version}/go.mod", f"module {module}\n\ngo 1.24\n")
+        archive.writestr(f"{module}@{version}/main.go", EMBEDDING)
+        archive.writestr(f"{module}@{version}/LICENSE", "Do as you like.")
+    monkeypatch.setenv("GOPROXY", f"file://{tmp_path}/proxy")
+    monkeypatch.setenv("GONOSUMDB", module)
+    monkeypatch.setenv("GOMODCACHE", str(tmp_path / "modules"))
+    monkeypatch.setenv("GOFLAGS", "-modcacherw")
+    (small.source / "main.go").unlink()
+    (small.source / "go.mod").write_text(
+        f"module lab.test/small\n\ngo 1.24\n\ntool {module}\n\nrequire {module} {version}\n"
+    )
+    subprocess.run([builder._toolchain(), "mod", "tidy"], cwd=small.source, check=True, capture_output=True)
+    (small.source / "page.html").write_text("a page")
+    return dataclasses.replace(small, package=module, adds={module: {"dist/page.html": "page.html"}})
+
+
+def test_a_module_gets_the_files_that_its_archive_lacks(incomplete: builder.Tool) -> None:
+    with pytest.raises(builder.BuildError, match="no matching files found"):
+        builder.build_missing(lambda _: None, only=dataclasses.replace(incomplete, adds={}))
+    before = {path.name: path.read_bytes() for path in incomplete.source.iterdir()}
+    builder.build_missing(lambda _: None, only=incomplete)
+    said = subprocess.run([incomplete.binary], capture_output=True, text=True, check=True)
+    assert said.stderr == "a page\n"
+    assert {path.name: path.read_bytes() for path in incomplete.source.iterdir()} == before
+    (incomplete.source / "page.html").write_text("another page")
+    assert dataclasses.replace(incomplete).folder != incomplete.folder
+
+
+def test_the_same_inputs_give_the_same_program(
+    incomplete: builder.Tool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    builder.build_missing(lambda _: None, only=incomplete)
+    monkeypatch.setenv("PLATFORM_CACHE", str(tmp_path / "elsewhere"))
+    again = dataclasses.replace(incomplete)
+    builder.build_missing(lambda _: None, only=again)
+    assert again.binary != incomplete.binary
+    assert again.binary.read_bytes() == incomplete.binary.read_bytes()
+
+
+def test_named_files_of_a_published_archive_are_kept(incomplete: builder.Tool) -> None:
+    licences = {"module": incomplete.package, "folder": ".", "files": ["LICENSE", "NOTICE"]}
+    with_licences = dataclasses.replace(incomplete, data={"licences": licences})
+    builder.build_missing(lambda _: None, only=with_licences)
+    assert [path.name for path in (with_licences.folder / "licences").iterdir()] == ["LICENSE"]
+
+
 def test_a_failed_build_leaves_nothing_and_says_why(small: builder.Tool, monkeypatch: pytest.MonkeyPatch) -> None:
     (small.source / "main.go").write_text(BROKEN)
     monkeypatch.setattr(builder, "tools", lambda: {"small": small})
@@ -85,7 +162,7 @@ def test_two_builders_do_the_work_once(small: builder.Tool, monkeypatch: pytest.
 def test_a_long_build_says_that_it_goes_on(small: builder.Tool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builder, "PROGRESS_EVERY_SECONDS", 0.05)
     said: list[str] = []
-    builder._compile(["bash", "-c", "echo runtime; sleep 0.4"], small, said.append)
+    builder._compile(["bash", "-c", "echo runtime; sleep 0.4"], small, said.append, small.source)
     assert len(said) >= 3
     assert "1 packages compiled" in said[-1]
 

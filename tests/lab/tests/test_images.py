@@ -9,12 +9,13 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from tests.lab.blob.testing import storage_account
+from tests.lab.build.builder import tools
 from tests.lab.images.apt import versions_to_install
 from tests.lab.images.build import Builder, Built
 from tests.lab.images.definitions import Image, ImageError, definitions, key, load
@@ -56,6 +57,7 @@ GOOD = "name: docker.io/library/thing\nvariants: [{tag: '1', suite: bookworm}]\n
         (GOOD.replace("bookworm", "jessie"), "a suite, one of bookworm, trixie"),
         ("name: docker.io/library/thing\n", "variants is empty"),
         (GOOD + "inputs: [no/such/file]\n", "does not exist"),
+        (GOOD + "programs: {/bin/thing: thing}\n", "thing of programs is not in"),
     ],
 )
 def test_a_wrong_description_is_refused(text: str, message: str, tmp_path: Path) -> None:
@@ -87,6 +89,15 @@ def test_every_input_is_part_of_the_key(tmp_path: Path) -> None:
     keys.add(key(image, **base))  # type: ignore[arg-type]
     assert len(keys) == 7
     assert key(image, **base) in keys  # type: ignore[arg-type]
+
+
+def test_a_program_is_part_of_the_key_as_it_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (image,) = load(described(tmp_path / "thing", GOOD + "programs: {/bin/promtool: promtool}\n"))
+    before = key(image, base="bookworm-1", versions=[])
+    newer = {**tools(), "promtool": replace(tools()["promtool"], version="99.0.0")}
+    monkeypatch.setattr("tests.lab.images.definitions.tools", lambda: newer)
+    assert key(image, base="bookworm-1", versions=[]) != before
+    assert key(replace(image, programs={}), base="bookworm-1", versions=[]) != before
 
 
 def test_versions_are_those_that_apt_would_install() -> None:
@@ -310,19 +321,135 @@ def test_nothing_of_this_machine_is_in_an_image(mariadb: Rootfs) -> None:
     [
         ("busybox", ["busybox", "sh", "-c", "id -u; nslookup -h; wget --help"], 65534, "Usage: wget"),
         ("openmrs-reference-application-3-gateway", ["nginx", "-v"], 101, "nginx version"),
-        ("mysqld-exporter", ["/bin/mysqld_exporter", "--help"], 65534, "--config.my-cnf"),
-        ("nginx-prometheus-exporter", ["/usr/bin/nginx-prometheus-exporter", "--help"], 1001, "nginx.scrape-uri"),
     ],
 )
 def test_the_others_run_as_their_user(
     name: str, command: list[str], user: int, says: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    with unpacked(name, tmp_path_factory) as (_, rootfs):
-        (rootfs.path / "proc").mkdir(exist_ok=True)
-        (rootfs.path / "dev").mkdir(exist_ok=True)
-        with Container(rootfs, command=command, volumes=("tmpfs:/tmp",), user=user, group=user) as container:
-            container.wait(60)
-            assert says in container.output, container.output
+    with (
+        unpacked(name, tmp_path_factory) as (_, rootfs),
+        Container(rootfs, command=command, volumes=("tmpfs:/tmp",), user=user, group=user) as container,
+    ):
+        container.wait(60)
+        assert says in container.output, container.output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contract:
+    """What a pod may count on: the Dockerfile of each project at the version of its tag."""
+
+    entry_point: list[str]
+    command: list[str] = field(default_factory=list)
+    user: str = "nobody"
+    folder: str = "/"
+    ports: tuple[int, ...]
+    version: str = "--version"
+    # Nothing where it needs a cluster to start.
+    answers: dict[str, str] = field(default_factory=dict)
+    further: tuple[str, ...] = ()
+
+
+MONITORING = {
+    # https://github.com/prometheus/prometheus/blob/v3.16.0/Dockerfile
+    "prometheus/prometheus": Contract(
+        entry_point=["/bin/prometheus"],
+        command=["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"],
+        folder="/prometheus",
+        ports=(9090,),
+        answers={"-/ready": "Ready", "api/v1/targets": "http://localhost:9090/metrics"},
+    ),
+    # https://github.com/prometheus/alertmanager/blob/v0.34.2/Dockerfile
+    "prometheus/alertmanager": Contract(
+        entry_point=["/bin/alertmanager"],
+        command=["--config.file=/etc/alertmanager/alertmanager.yml", "--storage.path=/alertmanager"],
+        folder="/alertmanager",
+        ports=(9093,),
+        answers={"-/ready": "OK", "api/v2/status": "nobody"},
+        # The address that it would tell its peers is one of a pod.
+        further=("--cluster.listen-address=",),
+    ),
+    # https://github.com/prometheus/blackbox_exporter/blob/v0.28.0/Dockerfile
+    "prometheus/blackbox-exporter": Contract(
+        entry_point=["/bin/blackbox_exporter"],
+        command=["--config.file=/etc/blackbox_exporter/config.yml"],
+        user="",
+        ports=(9115,),
+        answers={"-/healthy": "Healthy", "probe?module=http_2xx&target=127.0.0.1:9115/metrics": "probe_success 1"},
+    ),
+    # https://github.com/prometheus/node_exporter/blob/v1.12.1/Dockerfile
+    "prometheus/node-exporter": Contract(
+        entry_point=["/bin/node_exporter"], ports=(9100,), answers={"metrics": "node_filesystem_avail_bytes"}
+    ),
+    # https://github.com/kubernetes/kube-state-metrics/blob/v2.20.0/Dockerfile
+    "kube-state-metrics/kube-state-metrics": Contract(
+        entry_point=["/kube-state-metrics", "--port=8080", "--telemetry-port=8081"],
+        ports=(8080, 8081),
+        version="version",
+    ),
+    # https://github.com/prometheus/mysqld_exporter/blob/v0.19.0/Dockerfile
+    "prom/mysqld-exporter": Contract(entry_point=["/bin/mysqld_exporter"], ports=(9104,)),
+    # https://github.com/nginx/nginx-prometheus-exporter/blob/v1.5.1/build/Dockerfile
+    "nginx/nginx-prometheus-exporter": Contract(
+        entry_point=["/usr/bin/nginx-prometheus-exporter"], user="1001:1001", ports=()
+    ),
+}
+
+
+def keeps(contract: Contract, rootfs: Rootfs, version: str) -> None:
+    """Hold an image against its contract: what it says of itself, and what starts as 65534 on a read-only root."""
+    config = rootfs.config
+    assert config["Entrypoint"] == contract.entry_point
+    assert config.get("Cmd", []) == contract.command
+    assert config.get("User", "") == contract.user
+    assert config.get("WorkingDir", "/") == contract.folder
+    assert set(config.get("ExposedPorts", {})) == {f"{port}/tcp" for port in contract.ports}
+    assert "nobody:x:65534:65534:" in (rootfs.path / "etc/passwd").read_text()
+    assert (rootfs.path / "LICENSE").stat().st_size
+    data = (rootfs.path / contract.folder[1:]).stat() if contract.folder != "/" else None
+    assert not data or (data.st_uid, data.st_gid) == (65534, 65534)
+    nobody = {"user": 65534, "group": 65534}
+    ask = [contract.entry_point[0], contract.version]
+    with Container(rootfs, command=ask, **nobody) as asked:  # type: ignore[arg-type]
+        assert asked.wait(30) == 0
+        assert f"version {version} " in asked.output.replace("version v", "version ")
+    if not contract.answers:
+        return
+    volumes = (f"tmpfs:{contract.folder}",) if data else ()
+    command = [*rootfs.command, *contract.further]
+    with Container(rootfs, command=command, volumes=volumes, **nobody) as container:  # type: ignore[arg-type]
+        for path, says in contract.answers.items():
+            url = f"http://127.0.0.1:{contract.ports[0]}/{path}"
+            eventually(lambda url=url, says=says: says in container.asked(url), container, 60)  # type: ignore[misc]
+        container.signal(signal.SIGTERM)
+        assert container.wait(30) in {0, 143}, container.output[-2000:]
+
+
+@needs_root
+@pytest.mark.parametrize("name", MONITORING)
+def test_an_image_of_monitoring_keeps_its_contract(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with unpacked(f"{name}:", tmp_path_factory) as (built, rootfs):
+        keeps(MONITORING[name], rootfs, built.image.tag.removeprefix("v"))
+
+
+@needs_root
+@pytest.mark.sabotage
+@pytest.mark.parametrize(
+    ("lost", "seen"),
+    [("default configuration", "Error loading config"), ("user", "root"), ("version", "version=3.16.0|version 3.16.0")],
+)
+def test_an_image_that_lost_a_part_of_its_contract_is_noticed(
+    lost: str, seen: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with unpacked("prometheus/prometheus:", tmp_path_factory) as (_, rootfs):
+        if lost == "default configuration":
+            (rootfs.path / "etc/prometheus/prometheus.yml").unlink()
+        config = {**rootfs.config, "User": "root" if lost == "user" else "nobody"}
+        with pytest.raises(AssertionError):
+            keeps(
+                MONITORING["prometheus/prometheus"],
+                replace(rootfs, config=config),
+                "3.16.1" if lost == "version" else "3.16.0",
+            )
 
 
 @needs_root
@@ -356,8 +483,6 @@ def test_the_backup_image_has_its_programs_and_reaches_an_archive(tmp_path_facto
         done = subprocess.run(inside, env=environment, capture_output=True, text=True, check=False, timeout=120)
         assert (done.returncode, done.stderr) == (0, "")
         assert json.loads(done.stdout) == {"ranges": [], "gaps": [], "bytes": 0}
-        for name in ("proc", "dev"):
-            (rootfs.path / name).mkdir(exist_ok=True)
         programs = "mariadbd mariadb mariadb-backup mariadb-binlog"
         asked = f"for program in {programs}; do $program --version; done; command -v mbstream"
         with Container(rootfs, command=["sh", "-c", asked], volumes=("tmpfs:/tmp",)) as container:
