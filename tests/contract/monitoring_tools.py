@@ -8,11 +8,11 @@ from pathlib import Path
 
 from tests.lab.build.builder import build_missing, tools
 
-__all__ = ["run"]
+__all__ = ["program", "run"]
 
 
 @functools.cache
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
     """The program, built if need be: it is no part of a lab, so that nobody else has built it for sure."""
     tool = tools()[name]
     build_missing(only=tool)
@@ -22,7 +22,7 @@ def _program(name: str) -> Path:
 def run(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run promtool or amtool; what it prints is in `stdout`, whichever stream it chose."""
     return subprocess.run(
-        [_program(name), *arguments],
+        [program(name), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
