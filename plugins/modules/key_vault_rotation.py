@@ -18,6 +18,9 @@ description:
     it: M(audioprothese.platform.mariadb_accounts) sees to that. In the second one (C(closing)) only the new one is, and
     the old one must be proven refused. Then every older version is disabled: it stays in the vault, where nobody can
     read it until somebody enables it again."
+  - An authority has a phase between the two (C(signing)). While it is open everybody learns to trust it, and the one
+    before goes on signing. Then it signs, and what the other one signed is rotated like anything else. In both phases
+    the value of its certificate is a bundle of the two; the last phase takes the old one out.
   - What must be proven between the steps, this module does not know. Whoever calls it does the proof first.
 options:
   vault_id:
@@ -102,8 +105,10 @@ options:
               - V(served), the new certificate is served everywhere.
               - V(exchanged), who keeps a copy was told the new one by the old one, and accepts only that from then on.
               - V(delivered), whoever is given it has it and is ready.
+              - V(trusted), of an authority, see M(audioprothese.platform.mariadb_trust); everybody trusts it before it
+                signs, and it alone in the end.
             type: str
-            choices: [login, served, exchanged, delivered]
+            choices: [login, served, exchanged, delivered, trusted]
           because:
             description: Why it is not rotated by command, in place of the two above.
             type: str
@@ -115,8 +120,10 @@ options:
       - V(report) changes nothing.
       - V(open) writes a new version of those of O(only), or of all that are due. A pair gets both parts anew.
       - V(back) writes the value before once more, as a new version, so that the rotation goes the other way. It must
-        not be closed yet, and a certificate does not go back. What was gone back to is due at once.
-      - V(proven) ends the overlap of those of O(only) whose rotation is open.
+        not be closed yet, and a certificate does not go back, but an authority does. What was gone back to is due at
+        once.
+      - V(proven) ends the overlap of those of O(only) whose rotation is open. An authority signs from then on, which
+        opens the rotation of what it has not signed yet; when all of that is closed, its overlap ends as well.
       - V(close) disables the older versions of those of O(only) that are not accepted any more.
     type: str
     choices: [report, open, back, proven, close]
@@ -151,6 +158,7 @@ notes:
 seealso:
   - module: audioprothese.platform.key_vault_secrets
   - module: audioprothese.platform.mariadb_logins
+  - module: audioprothese.platform.mariadb_trust
 """
 
 EXAMPLES = r"""
@@ -169,7 +177,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 rotations:
-  description: Each row of the catalogue after the run (before it, in check mode). C(phase) is closed, open or closing.
+  description:
+    - Each row of the catalogue after the run (before it, in check mode).
+    - C(phase) is closed, open, signing or closing.
   returned: always
   type: dict
   sample:

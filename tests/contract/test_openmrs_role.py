@@ -80,9 +80,8 @@ def test_the_estate_waits_longer_than_a_first_start_may_take() -> None:
     assert estate["estate_wait_timeout"] > role["openmrs_startup_timeout"] == 1200
 
 
-def test_the_backend_starts_again_for_a_new_password_or_authority(tmp_path: Path) -> None:
+def test_the_backend_starts_again_for_a_new_password_only(tmp_path: Path) -> None:
     (found,) = chart_values(tmp_path, [{}])
     assert found["backend"]["podAnnotations"] == {
         "secret-version/database-password": f"${{secret_version:{VAULT}#mariadb-openmrs-password}}",
-        "secret-version/ca": f"${{secret_version:{VAULT}#platform-ca-certificate}}",
     }

@@ -12,7 +12,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.vault.wante
 from tests.contract.rendered import Documents
 from tests.contract.secrets_table import DOCUMENT, names_of, table, uses, with_table
 
-PROOFS = {"login", "served", "exchanged", "delivered"}
+PROOFS = {"login", "served", "exchanged", "delivered", "trusted"}
 
 
 def problems(documents: Documents) -> list[str]:
@@ -31,6 +31,8 @@ def problems(documents: Documents) -> list[str]:
             found.append(f"{entry['name']} must have either days and proof of its rotation or because")
         if (entry["name"] in accounts) != (rotation.get("proof") == "login"):
             found.append(f"{entry['name']} must be proven by login, or is the password of no account")
+        if (entry["kind"] == "certificate_authority") != (rotation.get("proof") == "trusted"):
+            found.append(f"{entry['name']} must be proven trusted, or is no authority")
     return found
 
 

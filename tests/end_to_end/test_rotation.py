@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,22 +11,29 @@ import pytest
 from tests.end_to_end.conftest import Platform
 from tests.end_to_end.support.load import Load, assert_served, run_load
 from tests.integration.support.lab_vault import enabled, tags, value
-from tests.integration.support.playbook import PlaybookRun
+from tests.integration.support.playbook import PlaybookRun, kill_playbook, start_playbook
+from tests.integration.support.waiting import until
 
 CLIENTS = 20
 BACKEND = "/openmrs/ws"
 """The only pages that wait for the backend, of which there is one."""
 
 
-async def rotated_under_load(platform: Platform, secret: str) -> tuple[Load, PlaybookRun]:
+async def rotated_under_load(platform: Platform, secret: str, **more: object) -> tuple[Load, PlaybookRun]:
     """Rotate a secret while clients ask, until the playbook ends."""
-    rotation = asyncio.create_task(asyncio.to_thread(platform.run, "rotate", extra={"secret": secret}))
+    rotation = asyncio.create_task(asyncio.to_thread(platform.run, "rotate", extra={"secret": secret, **more}))
     load = Load()
     while not rotation.done():
         part = await run_load(platform.clinic, clients=CLIENTS, seconds=15)
         load.answers += part.answers
         load.failures += part.failures
     return load, await rotation
+
+
+def backend_started(platform: Platform) -> str:
+    """Return when the containers of the backend's pod were started."""
+    path = "{.metadata.uid} {.status.containerStatuses[*].state.running.startedAt}"
+    return platform.lab.kubectl("get", "pod", "openmrs-backend-0", "-n", "openmrs", "-o", f"jsonpath={path}")
 
 
 def assert_rotated(platform: Platform, secret: str, before: str) -> None:
@@ -52,6 +60,43 @@ def test_mariadb_serves_a_new_certificate_without_a_failed_request(well: Platfor
     run.ok()
     assert_served(load)
     assert_rotated(well, "mariadb-tls-certificate", before)
+
+
+@pytest.mark.soak
+def test_the_authority_is_replaced_without_a_failed_request(well: Platform) -> None:
+    """In one command: bundle, what it signs, and the new one alone, with no start of the backend."""
+    name, leaf = "platform-ca-certificate", "mariadb-tls-certificate"
+    before, signed, started = value(well.lab, name), value(well.lab, leaf), backend_started(well)
+    load, run = asyncio.run(rotated_under_load(well, "platform-ca"))
+    run.ok()
+    assert_served(load)
+    assert_rotated(well, name, before)
+    assert_rotated(well, leaf, signed)
+    assert value(well.lab, name).count("BEGIN CERTIFICATE") == 1
+    assert backend_started(well) == started
+    well.lab.kubectl("delete", "pod", "openmrs-backend-0", "-n", "openmrs", "--wait=true")
+    well.run("site").ok()
+    well.ledger.write("Nouvelle-autorité")
+
+
+@pytest.mark.soak
+def test_an_authority_whose_rotation_is_killed_while_it_signs_goes_back(well: Platform, tmp_path: Path) -> None:
+    name, record = "platform-ca-certificate", tmp_path / "record.jsonl"
+    before, started = value(well.lab, name), backend_started(well)
+    with (tmp_path / "log").open("w") as output:
+        extra = {**well.declared, "secret": "platform-ca"}
+        process = start_playbook(well.lab, "rotate", record=record, extra=extra, output=output)
+        try:
+            until(lambda: tags(well.lab, name).get("rotation") == "signing", "the new authority signs", 900, every=0.3)
+        finally:
+            kill_playbook(process, record)
+    load, run = asyncio.run(rotated_under_load(well, "platform-ca", rotate_back=True))
+    run.ok()
+    assert_served(load)
+    assert (value(well.lab, name), tags(well.lab, name).get("rotation-due")) == (before, "true")
+    assert "rotation" not in tags(well.lab, name)
+    assert backend_started(well) == started
+    well.ledger.write("Ancienne-autorité")
 
 
 def test_the_password_of_openmrs_costs_one_start_of_the_backend(well: Platform) -> None:

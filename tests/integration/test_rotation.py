@@ -25,6 +25,7 @@ from tests.integration.support.secrets import all_secrets, leaks
 from tests.integration.support.waiting import until
 
 PASSWORD, KEY, PAIR = "mariadb-openmrs-password", "redaction-key", "mariadb-tls"
+AUTHORITY = "platform-ca"
 
 
 def delivered(lab: Lab, namespace: str, name: str, key: str) -> str:
@@ -37,6 +38,11 @@ def annotation(lab: Lab) -> str:
     """Return the version that the backend's pods say they run with."""
     path = "{.spec.template.metadata.annotations.secret-version/database-password}"
     return lab.kubectl("get", "statefulset", "openmrs-backend", "-n", "openmrs", "-o", f"jsonpath={path}").strip()
+
+
+def template(lab: Lab) -> str:
+    """Return what the backend's pods are started from."""
+    return lab.kubectl("get", "statefulset", "openmrs-backend", "-n", "openmrs", "-o", "jsonpath={.spec.template}")
 
 
 def rotate(lab: Lab, secret: str, *arguments: str, **extra: Any) -> PlaybookRun:
@@ -61,7 +67,6 @@ def test_check_mode_says_what_would_be_rotated_and_writes_nothing(lab: Lab) -> N
     ("secret", "message"),
     [
         ("mariadb-openmrs", "has no such secret"),
-        ("platform-ca", "must be trusted everywhere before it signs"),
         ("gateway-tls", "a public authority issues it"),
     ],
 )
@@ -94,6 +99,28 @@ def test_a_pair_reaches_the_cluster_and_waits_for_its_proof(lab: Lab) -> None:
     assert delivered(lab, "mariadb", "mariadb-tls", "tls.key") == key
     assert delivered(lab, "mariadb", "mariadb-tls", "tls.crt") == certificate
     assert tags(lab, f"{PAIR}-certificate")["rotation"] == "open", "closed although nobody serves it"
+
+
+@pytest.mark.spoils
+def test_an_authority_signs_nothing_before_it_is_proven_to_be_trusted(lab: Lab) -> None:
+    """Both are brought everywhere, no pod is started again, and on the way back the same."""
+    before, leaf, started = value(lab, f"{AUTHORITY}-certificate"), value(lab, f"{PAIR}-certificate"), template(lab)
+    rotate(lab, AUTHORITY).ok()
+    both = value(lab, f"{AUTHORITY}-certificate")
+    assert both.endswith(before)
+    assert both.count("BEGIN CERTIFICATE") == 2
+    for namespace, name in (("openmrs", "platform-ca"), ("mariadb", "mariadb-tls")):
+        assert delivered(lab, namespace, name, "ca.crt") == both
+    assert (value(lab, f"{PAIR}-certificate"), template(lab)) == (leaf, started)
+    assert tags(lab, f"{AUTHORITY}-certificate")["rotation"] == "open", "signs although nobody was asked"
+    check = run_playbook(lab, "site", "--check").ok()
+    assert ("rotation", "open") in {(finding["path"], finding["live"]) for finding in check.findings()}
+    assert run_playbook(lab, "site").ok().changed == 0, "the next run finds something else"
+    rotate(lab, f"{AUTHORITY}-key", rotate_back=True).ok()
+    again = value(lab, f"{AUTHORITY}-certificate")
+    assert again == before + both.removesuffix(before)
+    assert delivered(lab, "openmrs", "platform-ca", "ca.crt") == again
+    assert tags(lab, f"{AUTHORITY}-certificate")["rotation-back"] == "true"
 
 
 @pytest.mark.spoils

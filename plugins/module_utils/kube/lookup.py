@@ -17,7 +17,12 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.converge.er
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import Redactor
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.references import Reference, get_path
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.client import VaultClient
-from ansible_collections.audioprothese.platform.plugins.module_utils.vault.rotation import Current, before_of, phase_of
+from ansible_collections.audioprothese.platform.plugins.module_utils.vault.rotation import (
+    CLOSING,
+    Current,
+    before_of,
+    phase_of,
+)
 
 if t.TYPE_CHECKING:
     from ansible_collections.audioprothese.platform.plugins.module_utils.arm.client import ArmClient
@@ -98,7 +103,11 @@ class Lookup:
         current = self._current(vault_id, name)
         if current is None or phase_of(current.tags) != phase:
             return ""
-        before = self._vault(vault_id).read(name, before_of(current.tags))
+        vault, version = self._vault(vault_id), before_of(current.tags)
+        # It is disabled once it was proven refused: a run was cut short before it had closed the rotation.
+        if phase == CLOSING and not any(found.enabled for found in vault.versions(name) if found.id == version):
+            return ""
+        before = vault.read(name, version)
         return before.value if before else ""
 
     def _current(self, vault_id: str, name: str) -> Current | None:

@@ -23,7 +23,6 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.acc
     plan_databases,
     wanted_accounts,
 )
-from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.errors import MariaDBError
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.runner import Base
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.session import Session
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.certificates import read_certificate
@@ -121,12 +120,12 @@ class AccountsRunner(Base):
         """Until the kubelet has brought the certificate; what it does not bring in time is left to the next run."""
         deadline = time.monotonic() + (0.0 if self._check else options.certificate_timeout)
         expected = options.certificate.strip()
-        if not expected or _file(session, options.certificate_file).strip() == expected:
+        if not expected or session.read_file(options.certificate_file).strip() == expected:
             return
         with self._report.progress.waiting(f"{session.where} has not got the new certificate yet"):
             while time.monotonic() < deadline:
                 time.sleep(_CERTIFICATE_POLL)
-                if _file(session, options.certificate_file).strip() == expected:
+                if session.read_file(options.certificate_file).strip() == expected:
                     return
 
     def _learn(self, live: Mapping[str, Account]) -> None:
@@ -170,14 +169,5 @@ def read_certificates(session: Session, file: str) -> tuple[dt.datetime, dt.date
         MariaDBError: one of them cannot be read.
     """
     ((served,),) = session.query(["SHOW GLOBAL STATUS LIKE 'Ssl_server_not_after'"])
-    ends = read_certificate(_file(session, file), where=f"{session.where} {file}").not_after
+    ends = read_certificate(session.read_file(file), where=f"{session.where} {file}").not_after
     return ends, parse_not_after(served["Value"])
-
-
-def _file(session: Session, file: str) -> str:
-    done = session.transport.run(["cat", file], "", timeout=30)
-    if done.status:
-        raise MariaDBError(
-            f"the certificate {file} cannot be read", where=session.where, remedy="Check certificate_file"
-        )
-    return done.stdout

@@ -13,7 +13,15 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.converge.le
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import redaction_argument_spec
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.accounts import LIMITS, PLUGINS
 
-__all__ = ["accounts_spec", "archive_spec", "common_spec", "logins_spec", "replication_spec", "restore_spec"]
+__all__ = [
+    "accounts_spec",
+    "archive_spec",
+    "common_spec",
+    "logins_spec",
+    "replication_spec",
+    "restore_spec",
+    "trust_spec",
+]
 
 _STATEFULSET: t.Final[dict[str, t.Any]] = {
     "namespace": {"type": "str", "required": True},
@@ -74,6 +82,16 @@ _LOGINS: t.Final[dict[str, t.Any]] = {
     "certificate": {"type": "str"},
     "only": {"type": "list", "elements": "str"},
     "port": {"type": "int", "default": 3306},
+}
+
+_TRUST: t.Final[dict[str, t.Any]] = {
+    "authority": {"type": "str", "required": True},
+    "ca_file": {"type": "str", "required": True},
+    "server": {"type": "str", "default": "localhost"},
+    "port": {"type": "int", "default": 3306},
+    "login_user": {"type": "str", "required": True},
+    "login_password": {"type": "str", "no_log": True, "required": True},
+    "timeout": {"type": "int", "default": 0},
 }
 
 _REPLICATION: t.Final[dict[str, t.Any]] = {
@@ -154,6 +172,11 @@ def accounts_spec() -> dict[str, t.Any]:
 def logins_spec() -> dict[str, t.Any]:
     """Options of C(mariadb_logins)."""
     return {**common_spec(), **copy.deepcopy(_LOGINS)}
+
+
+def trust_spec() -> dict[str, t.Any]:
+    """Options of C(mariadb_trust)."""
+    return {**common_spec(), **copy.deepcopy(_TRUST)}
 
 
 def replication_spec() -> dict[str, t.Any]:

@@ -52,7 +52,9 @@ def judge_pod(
         return Pod(namespace=namespace, name=name, untold="its pod does not exist", missing=True)
     if node is not None and is_simulated(node):
         return Pod(namespace=namespace, name=name, untold=UNTOLD)
-    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    # A sidecar is an init container that goes on running.
+    kinds = ("containerStatuses", "initContainerStatuses")
+    statuses = [status for kind in kinds for status in (pod.get("status") or {}).get(kind) or []]
     running = any(status.get("name") == container and "running" in (status.get("state") or {}) for status in statuses)
     if not running:
         phase = (pod.get("status") or {}).get("phase", "unknown")

@@ -17,6 +17,8 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.tra
 
 __all__ = ["DENIED", "Login", "Session"]
 
+# CR_SSL_CONNECTION_ERROR: before anybody logs in. https://mariadb.com/kb/en/mariadb-error-code-reference/
+_NO_TRUST = 2026
 # ER_ACCESS_DENIED_ERROR, ER_ACCESS_DENIED_NO_PASSWORD_ERROR; source: https://mariadb.com/kb/en/mariadb-error-code-reference/
 DENIED = (1045, 1698)
 _ERROR = re.compile(r"ERROR (\d+) \([0-9A-Z]{5}\)(?: at line \d+)?: (.*)", re.DOTALL)
@@ -24,6 +26,7 @@ _NO_CONNECTION = re.compile(r"ERROR (20\d\d)\b")
 _FILE = 'MYSQL_PWD=$(cat "$1") exec "${@:2}"'
 # The password comes first on standard input, so that it is in no argument.
 _GIVEN = 'IFS= read -r MYSQL_PWD; export MYSQL_PWD; exec "$@"'
+_GIVEN_TRUST = 'IFS= read -r MYSQL_PWD; export MYSQL_PWD; exec "${@:2}" --ssl-ca=<(printf %s "$1")'
 _OPTIONS = ("--protocol=socket", "--batch", "--default-character-set=utf8mb4", "--connect-timeout=10")
 
 
@@ -104,6 +107,46 @@ class Session:
         if done.status:
             raise self._refused(done)
         return done.stdout.strip()
+
+    def try_trust(self, user: str, password: str, *, host: str, port: int, file: str = "", trusted: str = "") -> bool:
+        """Whether the client on this machine trusts the certificate and the name of a server, and signs in there.
+
+        Args:
+            user: who.
+            password: of that user.
+            host: name of the server, which its certificate must bear.
+            port: of the server.
+            file: what the client trusts, on this machine.
+            trusted: the same as PEM, in place of a file.
+
+        Raises:
+            MariaDBError: it failed for another reason than trust.
+        """
+        way = ["--protocol=tcp", f"--host={host}", f"--port={port}", "--ssl-verify-server-cert"]
+        client = ["mariadb", "--no-defaults", f"--user={user}", *way, "--batch", "--connect-timeout=10"]
+        given = [_GIVEN_TRUST, "trust", trusted, *client] if trusted else [_GIVEN, "trust", *client, f"--ssl-ca={file}"]
+        done = self.transport.run(["bash", "-c", *given], f"{password}\nSELECT 1;\n", timeout=self._timeout)
+        if not done.status:
+            return True
+        error = self._refused(done)
+        if error.code != _NO_TRUST:
+            raise error
+        return False
+
+    def read_file(self, path: str) -> str:
+        """What a file on this machine holds.
+
+        Raises:
+            MariaDBError: it cannot be read.
+        """
+        done = self.transport.run(["cat", path], "", timeout=30)
+        if done.status:
+            raise MariaDBError(
+                f"the file {path} cannot be read",
+                where=self.where,
+                remedy="Check its path and that its Secret is there",
+            )
+        return done.stdout
 
     def connect(self) -> tuple[str, ...]:
         """The command that logs in; what it reads on standard input is SQL.

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CRYPTOGRAPHY_IMPORT_ERROR",
     "CertificateFacts",
+    "bundle",
     "certificate_authority",
     "issue_certificate",
     "key_matches",
@@ -80,6 +81,15 @@ def read_certificate(pem: str, *, where: str) -> CertificateFacts:
         authority=_is_authority(certificate),
         pem=pem,
     )
+
+
+def bundle(*pems: str) -> str:
+    """The first certificate of each text as one PEM text: what is to be trusted, the one that signs first.
+
+    Raises:
+        ValueError: one of them holds no certificate.
+    """
+    return "".join(_pem(x509.load_pem_x509_certificate(pem.encode("ascii"))) for pem in pems)
 
 
 def signing_key(*, authority: bool = False) -> str:

@@ -2,7 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Make the value of a secret, from random numbers or from the secrets that it depends on."""
+"""Make the value of a secret, from random numbers or from the secrets that it depends on.
+
+What an authority of ours replaces stays trusted beside it: its certificate is made as the first of a bundle. Who signs
+is what the authority's certificate says (see rotation), and the key is the one that fits: the two parts of a pair are
+written one after the other.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,12 @@ from collections.abc import Callable
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import InputError
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault import certificates, passwords
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.plan import resource_id
+from ansible_collections.audioprothese.platform.plugins.module_utils.vault.rotation import (
+    OPEN,
+    Current,
+    before_of,
+    phase_of,
+)
 
 if t.TYPE_CHECKING:
     from ansible_collections.audioprothese.platform.plugins.module_utils.vault.wanted import Wanted
@@ -23,7 +34,7 @@ __all__ = ["Maker"]
 class Values(t.Protocol):
     """What is asked of a vault."""
 
-    def get(self, name: str) -> str | None: ...
+    def read(self, name: str, version: str = "") -> Current | None: ...
 
 
 class Maker:
@@ -51,27 +62,42 @@ class Maker:
             return self._learn(passwords.random_key(length=secret.length))
         if secret.part == "private_key":
             return self._learn(certificates.signing_key(authority=secret.authority))
-        key = self._stored_value(f"{secret.pair}-key", needed_for=secret)
+        key = self._learn(self._stored(f"{secret.pair}-key", needed_for=secret).value)
         if secret.authority:
-            return certificates.certificate_authority(
+            made = certificates.certificate_authority(
                 key_pem=key, common_name=secret.common_name, validity_days=secret.validity_days, now=self._now
             )
+            before = self._vault.read(secret.name)
+            return certificates.bundle(made, before.value) if before else made
+        issuer_key, issuer_certificate = self._issuer(secret)
         return certificates.issue_certificate(
             key_pem=key,
-            issuer_key_pem=self._stored_value(f"{secret.issuer}-key", needed_for=secret),
-            issuer_certificate_pem=self._stored_value(f"{secret.issuer}-certificate", needed_for=secret),
+            issuer_key_pem=issuer_key,
+            issuer_certificate_pem=issuer_certificate,
             common_name=secret.common_name,
             dns_names=secret.dns_names,
             validity_days=secret.validity_days,
             now=self._now,
         )
 
-    def _stored_value(self, name: str, *, needed_for: Wanted) -> str:
-        value = self._vault.get(name)
-        if value is None:
+    def _issuer(self, secret: Wanted) -> tuple[str, str]:
+        """Key and certificate of the authority that signs now."""
+        certificate = self._stored(f"{secret.issuer}-certificate", needed_for=secret)
+        if phase_of(certificate.tags) == OPEN:
+            certificate = self._stored(f"{secret.issuer}-certificate", before_of(certificate.tags), needed_for=secret)
+        key = self._stored(f"{secret.issuer}-key", needed_for=secret)
+        self._learn(key.value)
+        before = before_of(key.tags)
+        if before and not certificates.key_matches(key_pem=key.value, certificate_pem=certificate.value):
+            key = self._stored(f"{secret.issuer}-key", before, needed_for=secret)
+        return self._learn(key.value), certificate.value
+
+    def _stored(self, name: str, version: str = "", *, needed_for: Wanted) -> Current:
+        found = self._vault.read(name, version)
+        if found is None:
             raise InputError(
                 f"the secret {name} is needed to issue it and is not there",
                 where=resource_id(self._vault_id, needed_for.name),
                 remedy="Run again; another writer removed it",
             )
-        return self._learn(value) if name.endswith("-key") else value
+        return found

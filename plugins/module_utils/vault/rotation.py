@@ -8,12 +8,17 @@ The vault alone knows how far a rotation is, by two tags of the secret's current
 named by the second tag, is accepted beside it. C(closing): the new one was proven, only that is accepted, and the old
 one must be proven refused. Then the tags go, and every older version is disabled. Going back is a rotation to the old
 value, as a version of its own, for Key Vault knows no current version but the newest.
+
+An authority has a phase between the two. C(open): everybody learns to trust it, and the one before signs. C(signing):
+it signs, and what the other one signed is rotated. In both the value of its certificate is a bundle: the authority, and
+the one before. C(closing) takes the latter out.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import itertools
 import typing as t
 from collections.abc import Collection, Mapping, Sequence
 
@@ -27,26 +32,32 @@ __all__ = [
     "CLOSING",
     "OPEN",
     "PROOFS",
+    "SIGNING",
     "STEPS",
+    "TRUSTED",
     "Current",
     "Subject",
     "Version",
     "before_of",
     "choose",
     "closed",
-    "closing",
     "going_back",
+    "leaves_of",
+    "moved",
     "opened",
     "phase_of",
     "subjects_of",
 ]
 
-OPEN, CLOSING = "open", "closing"
+OPEN, SIGNING, CLOSING = "open", "signing", "closing"
 STEPS = ("report", "open", "back", "proven", "close")
-PROOFS = ("login", "served", "exchanged", "delivered")
+TRUSTED = "trusted"
+PROOFS = ("login", "served", "exchanged", "delivered", TRUSTED)
 
 _PHASE, _BEFORE, _BACK, _DUE = "rotation", "rotation-before", "rotation-back", "rotation-due"
 _PAIR = ("private_key", "certificate")
+_PHASES: t.Final = {TRUSTED: (OPEN, SIGNING, CLOSING)}
+_USUAL_PHASES: t.Final = (OPEN, CLOSING)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +79,7 @@ class Version:
 
 
 def phase_of(tags: Mapping[str, str]) -> str:
-    """C(open), C(closing), or nothing where no rotation is under way."""
+    """C(open), C(signing), C(closing), or nothing where no rotation is under way."""
     return tags.get(_PHASE, "")
 
 
@@ -82,14 +93,14 @@ def going_back(tags: Mapping[str, str]) -> bool:
     return tags.get(_BACK, "") == "true"
 
 
-def opened(before: str, *, back: bool = False) -> dict[str, str]:
+def opened(before: str, *, back: bool = False, phase: str = OPEN) -> dict[str, str]:
     """Tags of a version that begins a rotation."""
-    return {_PHASE: OPEN, _BEFORE: before, **({_BACK: "true"} if back else {})}
+    return {_PHASE: phase, _BEFORE: before, **({_BACK: "true"} if back else {})}
 
 
-def closing(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags of an open one once it was proven."""
-    return {**tags, _PHASE: CLOSING}
+def moved(tags: Mapping[str, str], phase: str) -> dict[str, str]:
+    """The tags of a rotation under way once it is in another phase."""
+    return {**tags, _PHASE: phase}
 
 
 def closed(tags: Mapping[str, str]) -> dict[str, str]:
@@ -110,11 +121,13 @@ class Subject:
         proof: one of PROOFS, or empty.
         because: why it is not rotated by command.
         effect: what else a rotation brings about.
+        issuer: the row of the authority that signs it.
     """
 
     name: str
     parts: tuple[Wanted, ...]
     stored: Mapping[str, Stored]
+    issuer: str = ""
     days: int = 0
     proof: str = ""
     because: str = ""
@@ -129,6 +142,21 @@ class Subject:
     def phase(self) -> str:
         """See phase_of."""
         return phase_of(self.carrier.tags) if self.carrier else ""
+
+    @property
+    def following(self) -> str:
+        """The phase that comes after its own; nothing after the last one, or where no rotation is under way."""
+        return dict(itertools.pairwise(_PHASES.get(self.proof, _USUAL_PHASES))).get(self.phase, "")
+
+    @property
+    def phase_back(self) -> str:
+        """The phase in which its way back begins.
+
+        Up to the last phase everybody trusts an authority that is gone back to, and it may sign at once.
+        """
+        if going_back(self.carrier.tags if self.carrier else {}):
+            return self.phase
+        return SIGNING if self.proof == TRUSTED and self.phase != CLOSING else OPEN
 
     @property
     def complete(self) -> bool:
@@ -150,6 +178,10 @@ class Subject:
     def to_write(self) -> list[Wanted]:
         """The parts that its new version lacks: all of them, or the rest where it was cut short."""
         return [part for part in self.parts if phase_of(self.stored[part.name.lower()].tags) != OPEN]
+
+    def to_take_back(self) -> list[Wanted]:
+        """The parts that do not go back yet; the last one first, for its state is that of the pair."""
+        return [part for part in reversed(self.parts) if not going_back(self.stored[part.name.lower()].tags)]
 
 
 def subjects_of(
@@ -188,10 +220,23 @@ def _subject(entry: Mapping[str, t.Any], wanted: Sequence[Wanted], stored: Mappi
         proof=proof,
         because=because,
         effect=rotation.get("effect") or "",
+        issuer=entry.get("issuer") or "",
     )
 
 
-def choose(subjects: Sequence[Subject], step: str, only: Collection[str], *, now: dt.datetime) -> list[Subject]:
+def leaves_of(authority: Subject, subjects: Sequence[Subject]) -> list[Subject]:
+    """What an authority signs and is rotated by command."""
+    return [leaf for leaf in subjects if leaf.issuer == authority.name and leaf.proof and leaf.complete]
+
+
+def choose(
+    subjects: Sequence[Subject],
+    step: str,
+    only: Collection[str],
+    *,
+    now: dt.datetime,
+    signed: Collection[str] = (),
+) -> list[Subject]:
     """Those that a step is about to change; what is further on already is left out.
 
     Args:
@@ -199,6 +244,7 @@ def choose(subjects: Sequence[Subject], step: str, only: Collection[str], *, now
         step: one of STEPS.
         only: names of rows or of their secrets. For C(open) none means all that are due; C(back) needs them.
         now: time of the run.
+        signed: rows whose certificate the current version of their authority has signed.
 
     Raises:
         InputError: a name that the catalogue does not have.
@@ -215,9 +261,22 @@ def choose(subjects: Sequence[Subject], step: str, only: Collection[str], *, now
             raise InputError("nothing was named to go back", remedy="Name the secret (only)")
         for subject in named:
             _check_can_go_back(subject)
-        return [subject for subject in named if subject.carrier and not going_back(subject.carrier.tags)]
-    wanted_phase = {"proven": OPEN, "close": CLOSING}.get(step, "-")
-    return [subject for subject in named if subject.phase == wanted_phase]
+        return [subject for subject in named if subject.to_take_back()]
+    if step == "proven":
+        return [found for subject in named if subject.following for found in _go_on(subject, subjects, signed)]
+    return [subject for subject in named if step == "close" and subject.phase == CLOSING]
+
+
+def _go_on(subject: Subject, subjects: Sequence[Subject], signed: Collection[str]) -> list[Subject]:
+    """What changes when a subject was proven: itself, and what it is to sign from then on.
+
+    An authority is not let go before all that it signs was rotated to its end.
+    """
+    leaves = leaves_of(subject, subjects)
+    to_sign = [leaf for leaf in leaves if leaf.name not in signed and not leaf.phase]
+    if subject.phase == SIGNING and any(leaf.phase or leaf.name not in signed for leaf in leaves):
+        return to_sign
+    return [subject, *(to_sign if subject.following == SIGNING else [])]
 
 
 def _named(subjects: Sequence[Subject], only: Collection[str]) -> list[Subject]:
@@ -251,7 +310,7 @@ def _check_can_go_back(subject: Subject) -> None:
             where=subject.name,
             remedy="Rotate it, which gives it a new value",
         )
-    if len(subject.parts) > 1:
+    if len(subject.parts) > 1 and subject.proof != TRUSTED:
         raise GuardError(
             "a certificate does not go back",
             where=subject.name,

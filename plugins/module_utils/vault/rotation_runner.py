@@ -15,30 +15,35 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.converge.er
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.findings import Finding
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.plan import Action, Change
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.report import Report
+from ansible_collections.audioprothese.platform.plugins.module_utils.vault.certificates import (
+    bundle,
+    read_certificate,
+)
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.maker import Maker
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.plan import SOURCE, TYPE, resource_id
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.rotation import (
     CLOSING,
     OPEN,
+    TRUSTED,
     Current,
     Subject,
     before_of,
     choose,
     closed,
-    closing,
     going_back,
+    leaves_of,
+    moved,
     opened,
     phase_of,
     subjects_of,
 )
 
 if t.TYPE_CHECKING:
+    from ansible_collections.audioprothese.platform.plugins.module_utils.vault.certificates import CertificateFacts
     from ansible_collections.audioprothese.platform.plugins.module_utils.vault.client import VaultClient
     from ansible_collections.audioprothese.platform.plugins.module_utils.vault.wanted import Wanted
 
 __all__ = ["RotationOptions", "RotationRunner"]
-
-_TARGET: t.Final = {"open": OPEN, "back": OPEN, "proven": CLOSING, "close": "closed"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +108,8 @@ class RotationRunner:
                     "the vault does not exist", where=options.vault_id, remedy="Create it first (role key_vault)"
                 )
             subjects = self._subjects(entries, wanted)
-        chosen = choose(subjects, options.step, options.only, now=self._now)
+            signed = self._signed(subjects) if options.step == "proven" else frozenset()
+        chosen = choose(subjects, options.step, options.only, now=self._now, signed=signed)
         report.actions = [self._action(subject) for subject in chosen]
         report.check_expected(None if options.check else options.expect_plan)
         if not options.check and chosen:
@@ -117,14 +123,31 @@ class RotationRunner:
     def _subjects(self, entries: Sequence[Mapping[str, t.Any]], wanted: Sequence[Wanted]) -> list[Subject]:
         return subjects_of(entries, wanted, self._vault.list())
 
+    def _signed(self, subjects: Sequence[Subject]) -> frozenset[str]:
+        """The rows whose certificate was signed by the current version of an authority whose rotation is under way."""
+        found = set()
+        for authority in (subject for subject in subjects if subject.proof == TRUSTED and subject.phase):
+            issuer = self._certificate(authority)
+            found |= {leaf.name for leaf in leaves_of(authority, subjects) if self._certificate(leaf).issued_by(issuer)}
+        return frozenset(found)
+
+    def _certificate(self, subject: Subject) -> CertificateFacts:
+        return read_certificate(self._current(subject.parts[-1].name).value, where=self._resource(subject))
+
+    def _step(self, subject: Subject) -> str:
+        """What is done about it: what an authority is to sign is opened when that goes on."""
+        step = self._options.step
+        return "open" if step == "proven" and not subject.phase else step
+
     def _action(self, subject: Subject) -> Action:
         """The plan's view; the values are nobody's business."""
-        target = _TARGET[self._options.step]
+        step = self._step(subject)
+        target = {"open": OPEN, "back": subject.phase_back, "proven": subject.following, "close": "closed"}[step]
         changes = [Change("rotation", target, subject.phase or "closed")]
-        if self._options.step in ("open", "back"):
-            what = "the one before" if self._options.step == "back" else "a new one"
+        if step in ("open", "back"):
+            what = "the one before" if step == "back" else "a new one"
             changes.append(Change("value", what, "the current one"))
-        if self._options.step == "close":
+        if step == "close":
             changes.append(Change("olderVersions.enabled", False, True))
         return Action(verb="rotate", resource=self._resource(subject), type=TYPE, changes=changes)
 
@@ -132,8 +155,9 @@ class RotationRunner:
         write = {"open": self._open, "back": self._back, "proven": self._proven, "close": self._close}
         planned, self._report.actions = self._report.actions, []
         for subject, action in zip(chosen, planned, strict=True):
-            self._report.progress.say(f"{self._options.step} the rotation of {subject.name}")
-            write[self._options.step](subject, before_write)
+            step = self._step(subject)
+            self._report.progress.say(f"{step} the rotation of {subject.name}")
+            write[step](subject, before_write)
             self._report.actions.append(action)
 
     # -- steps; each can be cut short anywhere, and done again
@@ -147,19 +171,27 @@ class RotationRunner:
             self._set(part, self._maker.make(part), tags)
 
     def _back(self, subject: Subject, before_write: Callable[[], None]) -> None:
-        (part,) = subject.parts
-        current = self._current(part.name)
-        value = self._current(part.name, before_of(current.tags)).value
-        self._learn(value)
-        before_write()
-        self._set(part, value, {**closed(current.tags), **opened(current.version, back=True)})
+        for part in subject.to_take_back():
+            current = self._current(part.name)
+            before = self._current(part.name, before_of(current.tags))
+            value = bundle(before.value, current.value) if part.trust else self._learn(before.value)
+            tags = {**closed(current.tags), **opened(current.version, back=True, phase=subject.phase_back)}
+            before_write()
+            self._set(part, value, tags)
 
     def _proven(self, subject: Subject, before_write: Callable[[], None]) -> None:
+        if subject.carrier and going_back(subject.carrier.tags):
+            self._back(subject, before_write)  # the rest of a way back that was cut short
         for part in subject.parts:
-            stored = subject.stored[part.name.lower()]
-            if phase_of(stored.tags) == OPEN:
-                before_write()
-                self._vault.update(part.name, content_type=stored.content_type, tags=closing(stored.tags))
+            current = self._current(part.name)
+            if phase_of(current.tags) != subject.phase:
+                continue
+            tags = moved(current.tags, subject.following)
+            before_write()
+            if part.trust and subject.following == CLOSING:
+                self._set(part, bundle(current.value), tags)
+            else:
+                self._vault.update(part.name, content_type=current.content_type, tags=tags)
 
     def _close(self, subject: Subject, before_write: Callable[[], None]) -> None:
         for part in subject.parts:

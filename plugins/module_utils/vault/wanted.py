@@ -67,6 +67,11 @@ class Wanted:
         """The name that the key and the certificate of a pair have in common."""
         return self.name.removesuffix("-certificate").removesuffix("-key")
 
+    @property
+    def trust(self) -> bool:
+        """Whether its value is what others trust: a bundle while it is rotated, see rotation."""
+        return self.authority and self.part == "certificate"
+
     def expires_on(self, now: dt.datetime) -> dt.datetime | None:
         """When a value that is written now ends; None where it does not."""
         return None if self.expires_days is None else now + dt.timedelta(days=self.expires_days)

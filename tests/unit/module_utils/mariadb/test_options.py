@@ -13,11 +13,14 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.opt
     accounts_spec,
     replication_spec,
     restore_spec,
+    trust_spec,
 )
 
 
 @pytest.mark.parametrize(
-    "own", [accounts_spec(), replication_spec(), restore_spec()], ids=["accounts", "replication", "restore"]
+    "own",
+    [accounts_spec(), replication_spec(), restore_spec(), trust_spec()],
+    ids=["accounts", "replication", "restore", "trust"],
 )
 def test_no_option_has_the_name_of_a_connection_option(own):
     """A password of the database under the name of one of Azure would be sent to Azure."""

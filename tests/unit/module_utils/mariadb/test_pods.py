@@ -12,6 +12,8 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.pod
 from ansible_collections.audioprothese.platform.plugins.module_utils.mariadb.transport import _exit_status
 
 RUNNING = {"status": {"containerStatuses": [{"name": "mariadb", "state": {"running": {}}}]}}
+SIDECAR = {"status": {"initContainerStatuses": [{"name": "mariadb", "state": {"running": {}}}]}}
+OVER = {"status": {"initContainerStatuses": [{"name": "mariadb", "state": {"terminated": {}}}], "phase": "Running"}}
 SIMULATED = {"metadata": {"labels": {"kwok.x-k8s.io/node": "fake"}}}
 
 
@@ -19,6 +21,8 @@ SIMULATED = {"metadata": {"labels": {"kwok.x-k8s.io/node": "fake"}}}
     ("pod", "node", "untold", "missing"),
     [
         (RUNNING, {"metadata": {}}, "", False),
+        (SIDECAR, {"metadata": {}}, "", False),
+        (OVER, None, "its container mariadb does not run (phase Running)", True),
         (RUNNING, SIMULATED, "its pod is on a simulated node, which runs no container: nobody can be asked", False),
         (None, None, "its pod does not exist", True),
         ({"status": {"phase": "Pending"}}, None, "its container mariadb does not run (phase Pending)", True),

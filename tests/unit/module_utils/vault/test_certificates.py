@@ -89,6 +89,17 @@ def test_another_authority_is_not_trusted(authority: Authority, tmp_path: Path) 
     assert "CERTIFICATE_VERIFY_FAILED" in handshake(tmp_path, pair, trust=Authority().certificate, name="mariadb")
 
 
+def test_by_a_bundle_two_authorities_of_one_name_are_trusted_and_no_third(authority: Authority, tmp_path: Path) -> None:
+    new = Authority()
+    both = certificates.bundle(new.certificate, authority.certificate)
+    for one in (new, authority):
+        assert handshake(tmp_path, one.issue("mariadb"), trust=both, name="mariadb") == ""
+    third = Authority().issue("mariadb")
+    assert "CERTIFICATE_VERIFY_FAILED" in handshake(tmp_path, third, trust=both, name="mariadb")
+    assert certificates.bundle(both) == new.certificate, "the first one is the one that signs"
+    assert certificates.read_certificate(both, where="x").pem == both
+
+
 def test_profiles(authority: Authority) -> None:
     root = x509.load_pem_x509_certificate(authority.certificate.encode())
     leaf = x509.load_pem_x509_certificate(authority.issue("a", "10.0.0.1")[1].encode())

@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import GuardError
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault import certificates
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.plan import Observed, Outcome, Stored, plan
+from ansible_collections.audioprothese.platform.plugins.module_utils.vault.rotation import moved, opened
 from ansible_collections.audioprothese.platform.plugins.module_utils.vault.wanted import expand
 
 NOW = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
@@ -123,6 +124,15 @@ def test_certificate_drift_is_reported_by_path_and_kept() -> None:
     outcome = decide(Observed(exists=True, secrets=stored(*EVERYTHING), certificates=expiring))
     assert outcome.actions == []
     assert {finding.path for finding in outcome.findings} == {"notAfter", "dnsNames", "issuer"}
+
+
+@pytest.mark.parametrize(("phase", "reported"), [("", True), ("open", False), ("signing", False), ("closing", False)])
+def test_who_signed_it_is_no_drift_while_the_authority_is_rotated(phase: str, reported: bool) -> None:
+    tags = moved(opened("v1"), phase) if phase else {}
+    secrets = {**stored(*EVERYTHING), **stored("ca-certificate", tags=tags)}
+    other = {**pair(), "ca-certificate": pair()["ca-certificate"]}
+    outcome = decide(Observed(exists=True, secrets=secrets, certificates=other))
+    assert ("issuer" in {finding.path for finding in outcome.findings}) == reported
 
 
 def test_metadata_follows_and_foreign_tags_stay() -> None:

@@ -17,7 +17,8 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.vault.rotat
     Subject,
     choose,
     closed,
-    closing,
+    going_back,
+    moved,
     opened,
     phase_of,
     subjects_of,
@@ -34,9 +35,11 @@ ENTRIES: list[dict[str, t.Any]] = [
         "dns_names": ["w"],
         "rotation": {"days": 9, "proof": "served"},
     },
-    {"name": "ca", "kind": "certificate_authority", "rotation": {"because": "it must be trusted first"}},
+    {"name": "api", "kind": "certificate", "issuer": "ca", "dns_names": ["a"], "rotation": {"because": "of the test"}},
+    {"name": "ca", "kind": "certificate_authority", "rotation": {"days": 999, "proof": "trusted"}},
 ]
-OPENED, CLOSING = opened("v1"), closing(opened("v1"))
+OPENED, SIGNING, CLOSING = opened("v1"), moved(opened("v1"), "signing"), moved(opened("v1"), "closing")
+BACK = opened("v2", back=True, phase="signing")
 
 
 def vault(age: int = 1, tags: Mapping[str, dict[str, str]] | None = None) -> dict[str, Stored]:
@@ -82,7 +85,7 @@ def test_what_is_due_is_opened_without_a_name(age: int, due: list[str]) -> None:
 
 
 def test_what_was_gone_back_to_is_due() -> None:
-    tags = closed(closing(opened("v2", back=True)))
+    tags = closed(moved(opened("v2", back=True), "closing"))
     assert phase_of(tags) == ""
     assert [subject.name for subject in choose(subjects(vault(tags={"db": tags})), "open", [], now=NOW)] == ["db"]
     assert closed({**tags, **opened("v3")}) == {}, "the next rotation makes it a value like any other"
@@ -92,7 +95,7 @@ def test_what_was_gone_back_to_is_due() -> None:
     ("step", "only", "stored", "error", "message"),
     [
         ("open", ["dp"], vault(), InputError, "no such secret"),
-        ("open", ["ca"], vault(), GuardError, "because it must be trusted first"),
+        ("open", ["api"], vault(), GuardError, "because of the test"),
         ("open", ["db"], {}, GuardError, "not in the vault"),
         ("open", ["db"], {"db": Stored(name="db", enabled=False)}, GuardError, "disabled"),
         ("back", [], vault(), InputError, "nothing was named"),
@@ -130,4 +133,60 @@ def test_a_pair_cut_short_gets_only_what_it_lacks(tags: dict[str, dict[str, str]
 
 
 def test_other_tags_stay() -> None:
-    assert closed(closing({"env": "p", **opened("v1")})) == {"env": "p"}
+    assert closed(moved({"env": "p", **opened("v1")}, "closing")) == {"env": "p"}
+
+
+@pytest.mark.parametrize(
+    ("tags", "signed", "chosen"),
+    [
+        # It may sign from then on, and does so at once; what another command made is left to that command.
+        ({"ca_certificate": OPENED}, [], ["ca", "web"]),
+        ({"ca_certificate": OPENED, "web_certificate": OPENED}, [], ["ca"]),
+        ({"ca_certificate": OPENED}, ["web"], ["ca"]),
+        # It is let go of when all that it signs is new, and was rotated to its end.
+        ({"ca_certificate": SIGNING}, [], ["web"]),
+        ({"ca_certificate": SIGNING, "web_key": OPENED}, [], ["web"]),
+        ({"ca_certificate": SIGNING, "web_certificate": OPENED}, ["web"], []),
+        ({"ca_certificate": SIGNING, "web_certificate": CLOSING}, ["web"], []),
+        ({"ca_certificate": SIGNING, "web_certificate": OPENED}, [], []),
+        ({"ca_certificate": SIGNING}, ["web"], ["ca"]),
+        ({"ca_certificate": BACK}, ["web"], ["ca"]),
+        ({"ca_certificate": BACK}, [], ["web"]),
+        ({"ca_certificate": CLOSING}, ["web"], []),
+        ({}, [], []),
+    ],
+)
+def test_an_authority_goes_on(tags: dict[str, dict[str, str]], signed: list[str], chosen: list[str]) -> None:
+    found = choose(subjects(vault(tags=tags)), "proven", ["ca-certificate"], now=NOW, signed=signed)
+    assert [subject.name for subject in found] == chosen
+
+
+@pytest.mark.parametrize(
+    ("proof", "phases"),
+    [("ca", ["open", "signing", "closing", ""]), ("db", ["open", "closing", ""]), ("web", ["open", "closing", ""])],
+)
+def test_one_phase_follows_another(proof: str, phases: list[str]) -> None:
+    found = [phases[0]]
+    while found[-1]:
+        part = "ca_certificate" if proof == "ca" else "web_certificate" if proof == "web" else proof
+        stored = vault(tags={part: moved(OPENED, found[-1])})
+        (subject,) = [subject for subject in subjects(stored) if subject.name == proof]
+        found.append(subject.following)
+    assert found == phases
+
+
+@pytest.mark.parametrize(
+    ("tags", "phase", "parts"),
+    [
+        (OPENED, "signing", ["ca-certificate", "ca-key"]),  # everybody trusts the one before, which signs
+        (SIGNING, "signing", ["ca-certificate", "ca-key"]),  # everybody trusts both
+        (CLOSING, "open", ["ca-certificate", "ca-key"]),  # somebody trusts only the new one already
+        (BACK, "signing", ["ca-key"]),  # cut short between the two
+        (opened("v2", back=True), "open", ["ca-key"]),
+    ],
+)
+def test_the_way_back_of_an_authority(tags: dict[str, str], phase: str, parts: list[str]) -> None:
+    key = closed(tags) if going_back(tags) else tags
+    (ca,) = choose(subjects(vault(tags={"ca_certificate": tags, "ca_key": key})), "back", ["ca"], now=NOW)
+    assert ca.phase_back == phase
+    assert [part.name for part in ca.to_take_back()] == parts
