@@ -29,6 +29,7 @@ from mariadb_archive.full import back_up, by_domain
 from mariadb_archive.keeper import Keeper
 from mariadb_archive.keys import KeyVaultWrapper
 from mariadb_archive.manifests import Full, Log, Manifest
+from mariadb_archive.metrics import Metrics
 from mariadb_archive.restore import restore
 from mariadb_archive.server import Programs, Server
 
@@ -92,7 +93,10 @@ def _archive_log(options: argparse.Namespace) -> int:
 
     # The first process of a container is not ended by a signal that it does not ask for.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    Keeper(archiver, full, _print_step, options.every, options.full_hours).run()
+    metrics = Metrics()
+    if options.metrics_port:
+        metrics.serve(options.metrics_port)
+    Keeper(archiver, full, _print_step, options.every, options.full_hours, metrics).run()
     return 0
 
 
@@ -210,6 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     archive = command("archive", _archive_log, "Store the log of changes, again and again.", server)
     archive.add_argument("--every", type=float, default=240, help="seconds")
     archive.add_argument("--full-hours", type=float, default=0, help="take a full backup when the last is older")
+    archive.add_argument("--metrics-port", type=int, default=0, help="answer Prometheus there; 0 does not")
     archive.add_argument("--once", action="store_true", help="one round of the log only")
     command("list", _list, "Say which moments can be restored.")
     fresh = command("fresh", _fresh, "Fail when the last backup, or the log, is too old.")

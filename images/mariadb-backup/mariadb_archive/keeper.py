@@ -10,7 +10,8 @@ from typing import Any
 
 from mariadb_archive.archiver import Archiver
 from mariadb_archive.lineage import lineage_of
-from mariadb_archive.manifests import Full
+from mariadb_archive.manifests import Full, Manifest
+from mariadb_archive.metrics import Metrics
 from mariadb_archive.selection import full_due
 
 __all__ = ["Keeper"]
@@ -31,6 +32,7 @@ class Keeper:
         told: gets what each step did, as plain data with `problems` where something failed.
         every: seconds from the beginning of one round to the next.
         full_hours: greatest age of the youngest full backup; 0 takes none.
+        metrics: notes how far it is.
     """
 
     archiver: Archiver
@@ -38,6 +40,7 @@ class Keeper:
     told: Callable[[dict[str, Any]], None]
     every: float
     full_hours: float = 0
+    metrics: Metrics = field(default_factory=Metrics)
     _running: threading.Thread | None = None
     _full_from: float = field(default=float("-inf"))
 
@@ -55,23 +58,29 @@ class Keeper:
                 # It may be seeded again, and becomes a primary with another log than it had as one before.
                 self.archiver.begin_anew()
                 self.told({"idle": REPLICA})
+                self.metrics.idles()
                 return self.every
-            self.told(asdict(self.archiver.round()))
-            self._begin_full()
+            done = self.archiver.round()
+            self.told(asdict(done))
+            known = self._stored()
+            self.metrics.archived(known, len(done.problems))
+            self._begin_full(known)
         except Exception as exc:
             self.told(_problem(exc))
+            self.metrics.failed()
             return min(self.every, ASK_AGAIN)
         return self.every
 
-    def _begin_full(self) -> None:
+    def _stored(self) -> list[Manifest]:
+        archiver = self.archiver
+        fulls = archiver.archive.entries(f"{archiver.instance}/{lineage_of(archiver.state)}/full")
+        return [*(entry.manifest for entry in fulls), *archiver.stored()]
+
+    def _begin_full(self, known: list[Manifest]) -> None:
         busy = self._running is not None and self._running.is_alive()
         if not self.full_hours or busy or time.monotonic() < self._full_from:
             return
-        archiver = self.archiver
-        lineage = lineage_of(archiver.state)
-        entries = archiver.archive.entries(f"{archiver.instance}/{lineage}/full")
-        known = [*(entry.manifest for entry in entries), *archiver.stored()]
-        if why := full_due(known, lineage, now=time.time(), hours=self.full_hours):
+        if why := full_due(known, lineage_of(self.archiver.state), now=time.time(), hours=self.full_hours):
             self.told({"full": "begins", "because": why})
             # Beside the rounds, for it may take hours; it ends with the process, and is none then.
             self._running = threading.Thread(target=self._full, daemon=True)

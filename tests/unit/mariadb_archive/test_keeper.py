@@ -75,6 +75,12 @@ class Kept:
         )
         return self.archiver.archive.add(replace(named), iter([b"data"]))
 
+    def told(self, name: str) -> float:
+        """A metric of the archive."""
+        value = self.keeper.metrics.registry.get_sample_value(f"mariadb_archive_{name}")
+        assert value is not None
+        return value
+
     def settle(self) -> None:
         thread = self.keeper._running
         assert thread is not None
@@ -154,3 +160,30 @@ def test_without_hours_no_full_backup_is_taken(tmp_path: Path) -> None:
     kept = Kept(tmp_path, full_hours=0)
     kept.keeper.round()
     assert kept.said == [{"stored": ["bin.000001"], "problems": []}]
+
+
+def test_metrics_tell_how_far_it_is(kept: Kept) -> None:
+    kept.keeper.round()
+    kept.settle()
+    assert (kept.told("full_time_seconds"), kept.told("problems"), kept.told("idle")) == (0, 0, 0)
+    kept.keeper.round()
+    assert (kept.told("full_time_seconds"), kept.told("reached_seconds")) == (4_000_000_001, 0)
+
+
+def test_a_round_that_fails_moves_no_time_but_its_own(kept: Kept) -> None:
+    kept.keeper.round()
+    kept.settle()
+    kept.keeper.round()
+    kept.keeper.metrics._round.set(0)
+    kept.archiver.failing.append(BackupError("the server does not answer"))
+    kept.keeper.round()
+    assert (kept.told("full_time_seconds"), kept.told("problems")) == (4_000_000_001, 1)
+    assert kept.told("round_time_seconds") > 0
+    kept.keeper.round()
+    assert kept.told("problems") == 0
+
+
+def test_a_server_that_takes_no_writes_says_so(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, answer=lambda: "1")
+    kept.keeper.round()
+    assert (kept.told("idle"), kept.told("problems")) == (1, 0)
