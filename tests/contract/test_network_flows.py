@@ -16,21 +16,33 @@ from tests.lab.tests.pod_network import NODE, OUTSIDE, eventually, obstacle
 pytestmark = pytest.mark.skipif(bool(obstacle()), reason=f"pods in network namespaces: {obstacle()}")
 
 Flow = tuple[str, str, int]
-DEFAULTS = yaml.safe_load((ROOT / "roles" / "namespaces" / "defaults" / "main.yml").read_text())
+DEFAULTS = {
+    name: value
+    for role in ("namespaces", "platform")
+    for name, value in yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text()).items()
+}
 # Workloads of the kinds that come later: one that talks to Azure, one that talks to the API server.
 LATER = {
     "backup": {"namespace": "mariadb", "labels": {"app.kubernetes.io/name": "backup"}},
     "operator": {"namespace": "mariadb", "labels": {"app.kubernetes.io/name": "operator"}},
 }
-WORKLOADS: dict[str, dict[str, Any]] = {**DEFAULTS["namespaces_workloads"], **LATER}
-FLOWS: list[dict[str, Any]] = [
+WORKLOADS: dict[str, dict[str, Any]] = {**DEFAULTS["platform_workloads"], **LATER}
+DECLARED: list[dict[str, Any]] = [
     *DEFAULTS["namespaces_flows"],
     {"from": "backup", "to": "mariadb", "ports": [3306]},
     {"from": "backup", "fqdn": ["login.microsoftonline.com", "account.blob.core.windows.net"], "ports": [443]},
     {"from": "operator", "to": "kube-apiserver", "ports": [443]},
 ]
+FLOWS = [
+    *DECLARED,
+    *(
+        {"from": "prometheus", "to": name, "ports": [workload["metrics"]["port"]]}
+        for name, workload in WORKLOADS.items()
+        if "metrics" in workload
+    ),
+]
 # What each pod listens on: whatever the table names, and what it does not.
-PORTS = (22, 80, 443, 3306, 8080, 15012, 15021)
+PORTS = (22, 80, 443, 3306, 8080, 9090, 9093, 9100, 9104, 9105, 9115, 15012, 15021)
 KINDS = ("NetworkPolicy", "CiliumNetworkPolicy")
 
 
@@ -53,7 +65,7 @@ def expected() -> set[Flow]:
 
 def pods_of(workload: str) -> list[str]:
     """The pods of a workload: the database has two."""
-    if workload == "kube-apiserver":
+    if workload in ("kube-apiserver", "nodes"):
         return []
     return [workload, "mariadb-1"] if workload == "mariadb" else [workload]
 
@@ -61,7 +73,7 @@ def pods_of(workload: str) -> list[str]:
 @pytest.fixture(scope="module")
 def policies(tmp_path_factory: pytest.TempPathFactory) -> Manifests:
     """All policies, as the role writes them."""
-    variables = {"namespaces_workloads": WORKLOADS, "namespaces_flows": FLOWS}
+    variables = {"platform_workloads": WORKLOADS, "namespaces_flows": DECLARED}
     documents = render("lab", tmp_path_factory.mktemp("rendered"), **variables)
     return [manifest for manifest in documents["kubernetes"] if manifest["kind"] in KINDS]
 
@@ -72,7 +84,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory, policies: Manifests) -> Iterat
     with policy_lab(tmp_path_factory.mktemp("flows")) as running:
         running.server.define_cilium()
         running.network.add("outside", OUTSIDE, *PORTS)
-        for namespace in {workload["namespace"] for workload in WORKLOADS.values()} | {"kube-system", "default"}:
+        for namespace in {workload["namespace"] for workload in WORKLOADS.values()} | {
+            *DEFAULTS["namespaces_settings"],
+            "kube-system",
+            "default",
+        }:
             running.namespace(namespace)
         names = {**{name: name for name in WORKLOADS}, "mariadb-1": "mariadb"}
         for number, (name, workload) in enumerate(names.items(), 10):
@@ -125,14 +141,19 @@ def test_every_pod_resolves_names(lab: PolicyLab) -> None:
     assert set(answers.values()) == {"open"}, answers
 
 
-def test_only_the_operator_reaches_the_api_server(lab: PolicyLab) -> None:
+def test_only_who_asks_the_api_server_reaches_it(lab: PolicyLab) -> None:
     port = int(lab.server.address.rpartition(":")[2])
     reached = {
         name
         for name in WORKLOADS
         if lab.network.hosts[name].reaches(NODE, port) != "cut"  # it listens on loopback: closed, and not cut
     }
-    assert reached == {"operator", "istiod"}  # the add-on's own pods are nobody's business here
+    assert reached == {
+        "operator",
+        "istiod",
+        "prometheus",
+        "kube-state-metrics",
+    }  # the add-on's own pods are nobody's business here
 
 
 @pytest.mark.sabotage
@@ -142,8 +163,12 @@ def test_each_policy_is_missed(lab: PolicyLab, policies: Manifests, kind: str) -
     covered = {"default-deny", "allow-dns"}  # each pod here has a policy of its own; names are a test of their own
     for policy in policies:
         # What only leaves the cluster has all of it from its CiliumNetworkPolicy, and the default refuses the rest.
-        beyond = {"operator", "mariadb-restore"} if kind == "NetworkPolicy" else {"operator"}
-        if policy["kind"] != kind or policy["metadata"]["name"] in covered | beyond:
+        alone = (
+            {"operator", "mariadb-restore"}
+            if kind == "NetworkPolicy"
+            else {"operator", "kube-state-metrics", "prometheus"}
+        )
+        if policy["kind"] != kind or policy["metadata"]["name"] in covered | alone:
             continue
         name = policy["metadata"]["name"]
         lab.delete(policy)
