@@ -35,8 +35,7 @@ ALL = {"prometheus_receivers": [MAIL, TEAMS, DATABASE], "prometheus_smtp": SMTP,
 def configuration(**variables: Any) -> str:
     """The role's template with its defaults and what an inventory says otherwise."""
     loader = DataLoader()
-    defaults = next(path for name in ("alertmanager", "main") if (path := ROLE / "defaults" / f"{name}.yml").exists())
-    known = loader.load_from_file(str(defaults), trusted_as_template=True)
+    known = loader.load_from_file(str(ROLE / "defaults" / "main.yml"), trusted_as_template=True)
     text = trust_as_template((ROLE / "templates" / "alertmanager.yml.j2").read_text(encoding="utf-8"))
     return str(Templar(loader, variables={**known, **variables}).template(text))
 

@@ -1,0 +1,144 @@
+"""Prometheus as its users see it, and a receiver of what Alertmanager sends."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tests.integration.support.lab import Lab
+
+__all__ = ["RECEIVER_URL", "Monitoring", "receiver"]
+
+NAME = "alert-receiver"
+PORT = 8080
+RECEIVER_URL = f"http://{NAME}.monitoring.svc.cluster.local:{PORT}/"
+# A line for each alert of a notification.
+PROGRAM = """
+import http.server, json
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        for alert in told["alerts"]:
+            print(json.dumps({"status": alert["status"], **alert["labels"], **alert["annotations"]}), flush=True)
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *arguments):
+        pass
+http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
+"""
+
+
+@dataclass(frozen=True)
+class Monitoring:
+    """Prometheus, asked through the API server, and the receiver."""
+
+    lab: Lab
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        """Return the data of one answer of its API."""
+        where = f"/api/v1/namespaces/monitoring/pods/prometheus-0:9090/proxy/api/v1/{path}"
+        query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
+        return json.loads(self.lab.kubectl("get", "--raw", f"{where}{query}"))["data"]
+
+    def values(self, query: str) -> list[float]:
+        """Return the values of an instant query."""
+        return [float(found["value"][1]) for found in self.ask("query", query=query)["result"]]
+
+    def targets(self) -> dict[str, dict[str, str]]:
+        """Return what is wrong with each target, by job and instance; nothing where it is up."""
+        found: dict[str, dict[str, str]] = {}
+        for target in self.ask("targets", state="active")["activeTargets"]:
+            labels = target["labels"]
+            problem = "" if target["health"] == "up" else target["lastError"] or target["health"]
+            found.setdefault(labels["job"], {})[target["scrapeUrl"]] = problem
+        return found
+
+    def rules(self) -> dict[str, str]:
+        """Return what is wrong with each rule, by name; nothing where it works."""
+        groups = self.ask("rules")["groups"]
+        return {rule["name"]: rule.get("lastError", "") for group in groups for rule in group["rules"]}
+
+    def firing(self) -> set[str]:
+        """Return the names of the alerts that fire."""
+        return {alert["labels"]["alertname"] for alert in self.ask("alerts")["alerts"] if alert["state"] == "firing"}
+
+    def received(self) -> list[dict[str, str]]:
+        """Return what the receiver was told, each alert with its labels and annotations."""
+        printed = self.lab.kubectl("logs", "-n", "monitoring", NAME)
+        return [json.loads(line) for line in printed.splitlines()]
+
+
+@contextmanager
+def receiver(lab: Lab) -> Iterator[Monitoring]:
+    """Run a receiver beside Alertmanager, which alone reaches it."""
+    pod = json.loads(lab.kubectl("get", "pod", "mariadb-0", "-n", "mariadb", "-o", "json"))
+    [image] = [one["image"] for one in pod["spec"]["containers"] if one["name"] == "archive"]
+    about: dict[str, Any] = {"name": NAME, "namespace": "monitoring", "labels": {"app": NAME}}
+    alertmanager = {"app.kubernetes.io/name": "alertmanager"}
+    ports = [{"protocol": "TCP", "port": PORT}]
+    objects: list[dict[str, Any]] = [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": about,
+            "spec": {
+                "automountServiceAccountToken": False,
+                "terminationGracePeriodSeconds": 1,
+                "securityContext": {
+                    "runAsNonRoot": True,
+                    "runAsUser": 65534,
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                "containers": [
+                    {
+                        "name": "receiver",
+                        "image": image,
+                        "command": ["python3", "-c", PROGRAM],
+                        "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
+                        "securityContext": {
+                            "allowPrivilegeEscalation": False,
+                            "readOnlyRootFilesystem": True,
+                            "capabilities": {"drop": ["ALL"]},
+                        },
+                    }
+                ],
+            },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": about,
+            "spec": {"selector": {"app": NAME}, "ports": ports},
+        },
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": about,
+            "spec": {
+                "podSelector": {"matchLabels": {"app": NAME}},
+                "policyTypes": ["Ingress"],
+                "ingress": [{"from": [{"podSelector": {"matchLabels": alertmanager}}], "ports": ports}],
+            },
+        },
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": {**about, "name": f"{NAME}-sender"},
+            "spec": {
+                "podSelector": {"matchLabels": alertmanager},
+                "policyTypes": ["Egress"],
+                "egress": [{"to": [{"podSelector": {"matchLabels": {"app": NAME}}}], "ports": ports}],
+            },
+        },
+    ]
+    listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    try:
+        lab.kubectl("apply", "-f", "-", stdin=listed)
+        lab.kubectl("wait", "pod", NAME, "-n", "monitoring", "--for=condition=Ready", "--timeout=60s")
+        yield Monitoring(lab)
+    finally:
+        lab.kubectl("delete", "-f", "-", "--ignore-not-found", stdin=listed, check=False)
