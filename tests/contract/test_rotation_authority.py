@@ -285,6 +285,11 @@ def clients(platform: Platform) -> Clients:
     return Clients(platform.server, platform.value(PASSWORD), platform.files())
 
 
+def moments(*numbers: int, every: int = 5) -> list[Any]:
+    """Some of the moments for every change of the code, all of them for `make soak`."""
+    return [pytest.param(n, marks=[] if place % every == 1 else pytest.mark.soak) for place, n in enumerate(numbers)]
+
+
 def assert_connected(clients: Clients) -> None:
     assert clients.connected > 5
     assert clients.failures == []
@@ -328,7 +333,7 @@ PASS, STEPS = 8, 24
 """Steps of a pass, and of all three."""
 
 
-@pytest.mark.parametrize("steps", range(1, STEPS + 1))
+@pytest.mark.parametrize("steps", moments(*range(1, STEPS + 1)))
 def test_cut_short_after_any_step_the_next_run_ends_it(platform: Platform, clients: Clients, steps: int) -> None:
     with clients:
         platform.rotate("open", CA)
@@ -347,7 +352,7 @@ WRITES = 27
 """To a vault, from the first to the last of a rotation."""
 
 
-@pytest.mark.parametrize("writes", range(WRITES + 1))
+@pytest.mark.parametrize("writes", moments(*range(WRITES + 1)))
 def test_killed_before_any_write_the_next_run_ends_it(platform: Platform, clients: Clients, writes: int) -> None:
     old = platform.value(CA_NAME)
     with clients:
@@ -366,7 +371,7 @@ def test_killed_before_any_write_the_next_run_ends_it(platform: Platform, client
     platform.assert_over()
 
 
-@pytest.mark.parametrize("steps", range(0, STEPS - 1, 2))
+@pytest.mark.parametrize("steps", moments(*range(0, STEPS - 1, 2)))
 def test_the_way_back(platform: Platform, clients: Clients, steps: int) -> None:
     old = platform.value(CA_NAME)
     with clients:
@@ -383,7 +388,7 @@ def test_the_way_back(platform: Platform, clients: Clients, steps: int) -> None:
 
 
 @pytest.mark.parametrize("steps", [0, PASS, 2 * PASS])
-@pytest.mark.parametrize("writes", range(4))
+@pytest.mark.parametrize("writes", moments(*range(4), every=4))
 def test_a_way_back_that_is_killed_is_gone_to_its_end(
     platform: Platform, clients: Clients, steps: int, writes: int
 ) -> None:
@@ -404,7 +409,7 @@ def test_a_way_back_that_is_killed_is_gone_to_its_end(
     platform.assert_over()
 
 
-@pytest.mark.parametrize("steps", range(0, STEPS, 4))
+@pytest.mark.parametrize("steps", moments(*range(0, STEPS, 4), every=3))
 def test_what_it_signs_is_rotated_meanwhile(platform: Platform, clients: Clients, steps: int) -> None:
     with clients:
         platform.rotate("open", CA)
