@@ -115,6 +115,8 @@ def main() -> int:
     print("  make lab-status                             health, addresses, requests")
     print('  eval "$(tests/lab/lab env)"                 then az-like clients, kubectl and helm talk to the lab')
     print("  kubectl get pods --all-namespaces")
+    if lab.info["nodes"] == "containers":
+        print("  kubectl get --raw /api/v1/namespaces/monitoring/pods/prometheus-0:9090/proxy/api/v1/alerts")
     print("  ansible-playbook -i inventories/lab playbooks/site.yml --check --diff")
     print("  tests/lab/lab reset, make lab-down          begin anew, stop")
     print("\n=== How long it took")
