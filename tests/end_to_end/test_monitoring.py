@@ -159,12 +159,12 @@ def storage_fails(platform: Platform) -> Iterator[None]:
         platform.lab.fault("clear")
 
 
-PROVOKED: list[tuple[str, Fault]] = [
-    ("MariaDBMissing", database_stopped),
-    ("VolumeFull", volume_filled),
-    ("GatewayCertificateEnds", certificate_ends),
-    ("PlatformDrifted", changed_by_hand),
-    ("BackupArchiveStandsStill", storage_fails),
+PROVOKED = [
+    pytest.param("MariaDBMissing", database_stopped, id="MariaDBMissing"),
+    pytest.param("VolumeFull", volume_filled, id="VolumeFull", marks=pytest.mark.soak),
+    pytest.param("GatewayCertificateEnds", certificate_ends, id="GatewayCertificateEnds"),
+    pytest.param("PlatformDrifted", changed_by_hand, id="PlatformDrifted"),
+    pytest.param("BackupArchiveStandsStill", storage_fails, id="BackupArchiveStandsStill", marks=pytest.mark.soak),
 ]
 
 
@@ -173,7 +173,7 @@ def told(monitoring: Monitoring, name: str, status: str, *, since: int) -> bool:
     return any(alert["alertname"] == name and alert["status"] == status for alert in monitoring.received()[since:])
 
 
-@pytest.mark.parametrize(("name", "fault"), PROVOKED, ids=[name for name, _ in PROVOKED])
+@pytest.mark.parametrize(("name", "fault"), PROVOKED)
 def test_what_goes_wrong_is_told_and_so_is_its_end(
     well: Platform, monitoring: Monitoring, name: str, fault: Fault
 ) -> None:
@@ -196,6 +196,7 @@ def test_the_restore_proof_is_told(well: Platform, monitoring: Monitoring, tmp_p
     assert monitoring.values("time() - mariadb_restore_check_time_seconds")[0] < SECONDS * 2
 
 
+@pytest.mark.soak
 @pytest.mark.sabotage
 def test_an_alert_that_cannot_fire_is_noticed(well: Platform, monitoring: Monitoring) -> None:
     never = {"PlatformDrifted": {"expr": "vector(1) > 2"}}

@@ -16,7 +16,7 @@ __all__ = ["RECEIVER_URL", "Monitoring", "receiver"]
 NAME = "alert-receiver"
 PORT = 8080
 RECEIVER_URL = f"http://{NAME}.monitoring.svc.cluster.local:{PORT}/"
-# A line for each alert of a notification.
+# A line for each alert of a notification, one after the other.
 PROGRAM = """
 import http.server, json
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -28,7 +28,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
     def log_message(self, *arguments):
         pass
-http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
+http.server.HTTPServer(("", 8080), Handler).serve_forever()
 """
 
 
