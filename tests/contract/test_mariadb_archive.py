@@ -662,6 +662,23 @@ def test_a_log_that_was_purged_before_it_was_stored_is_told(site: Site) -> None:
     assert re.search(r"between .* and .*: \d files are missing; take a full backup", problem)
 
 
+def test_what_comes_back_is_a_beginning_of_the_log_also_when_the_clock_was_wrong(site: Site) -> None:
+    site.full()
+    site.write("before")
+    moment = next_second()
+    for name, skew in (("early", -3600), ("punctual", 0), ("late", 3600), ("again", 0)):
+        time.sleep(0 if skew else 1)
+        insert = f"INSERT INTO clinic.patient VALUES ('{name}', 0, '')"  # noqa: S608 (constants)
+        site.live.root(f"SET TIMESTAMP = UNIX_TIMESTAMP() + {skew}; {insert}")
+    assert site.archiver.round().problems == []
+    log = ["before", "early", "punctual", "late", "again"]
+    # The time of a transaction is what the server took it for. The first one that is too late ends the restore.
+    for number, (after, last) in enumerate(((0, "early"), (5, "punctual"), (3600, "punctual"))):
+        target = site.folder / "restored" / str(number)
+        site.restore(moment + after, target)
+        assert site.rows(target) == set(log[: log.index(last) + 1])
+
+
 def test_a_full_disk_stops_the_backup_and_not_the_database(site: Site) -> None:
     with full_disk(site.folder / "scratch") as scratch:
         with pytest.raises(BackupError, match=r"told no position: .* room in"):
