@@ -31,9 +31,12 @@ class Container:
 
 def containers(lab: Lab) -> list[Container]:
     """Return every container of the platform with what it uses now."""
-    used, found = _summary(lab), []
+    nodes = _real_nodes(lab)
+    used, found = _summary(lab, nodes), []
     for namespace in PLATFORM:
         for pod in pods(lab, namespace):
+            if pod["spec"].get("nodeName") not in nodes:
+                continue
             spec, name = pod["spec"], pod["metadata"]["name"]
             beside = [each for each in spec.get("initContainers", []) if each.get("restartPolicy") == "Always"]
             for each in [*beside, *spec["containers"]]:
@@ -65,9 +68,15 @@ def quotas(lab: Lab) -> dict[str, dict[str, int]]:
     return found
 
 
-def _summary(lab: Lab) -> dict[tuple[str, str, str], tuple[int, int]]:
+def _real_nodes(lab: Lab) -> set[str]:
+    """Return the nodes that have a kubelet: on the others nothing runs that could use anything."""
+    nodes = json.loads(lab.kubectl("get", "nodes", "-o", "json"))["items"]
+    named = (node["metadata"] for node in nodes)
+    return {about["name"] for about in named if "kwok.x-k8s.io/node" not in about.get("annotations", {})}
+
+
+def _summary(lab: Lab, nodes: set[str]) -> dict[tuple[str, str, str], tuple[int, int]]:
     """Return memory and processor of each container as the kubelet counts them (/stats/summary)."""
-    nodes = {pod["spec"].get("nodeName") for namespace in PLATFORM for pod in pods(lab, namespace)} - {None}
     found = {}
     for node in sorted(nodes):
         stats = json.loads(lab.kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/stats/summary"))
