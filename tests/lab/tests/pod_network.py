@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -206,15 +206,17 @@ class PodNetwork:
         host = self.hosts[name] = Host(name, address, ports, agent)
         return host
 
-    def reachable(self, ports: tuple[int, ...] = ()) -> set[tuple[str, str, int]]:
-        """Try every pair of hosts on the ports that the target listens on; what answered."""
+    def reachable(self, ports: tuple[int, ...] = (), *, of: Collection[str] = ()) -> set[tuple[str, str, int]]:
+        """Try every pair of hosts, or those with one `of` some, on the ports that the target has; what answered."""
 
         def from_one(source: Host) -> set[tuple[str, str, int]]:
             jobs = [
                 (other, port)
                 for other in self.hosts.values()
                 for port in other.ports
-                if other is not source and (not ports or port in ports)
+                if other is not source
+                and (not ports or port in ports)
+                and (not of or source.name in of or other.name in of)
             ]
             answers = source.attempts(*(("tcp", other.address, port) for other, port in jobs))
             return {
