@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run every part of the test suite, all of them even after a failure, and add up the counts.
 
-First the programs of the lab are built that are missing. Then the parts run in two lanes beside each other, since most
-of them wait more than they compute. What the first lane does is printed as it goes, a part of the second one when it is
+First the programs of the lab are built that are missing. Then the parts run in lanes, two beside each other, since most
+of them wait more than they compute. What the first lane does is printed as it goes, a part of another one when it is
 through. Of the lab's own tests up to three that fail are run once more by themselves, and what passes then is named in
 the summary; what the product promises is broken when it fails once. At the end there is one line per part with its
 time, and as the last line `N passed, N failed`. Names of parts as arguments run only those.
@@ -69,16 +69,18 @@ class Part:
     again: list[str] = field(default_factory=list)
 
 
-def pytest(name: str, folder: str, *, twice: bool = False) -> Part:
+def pytest(name: str, *where: str, twice: bool = False) -> Part:
     """Return a part that pytest runs, with the closing lines that are read here."""
     command = [str(BIN / "python"), "-m", "pytest", "-m", "not soak", "--durations=8", "--durations-min=2"]
     # Parts run beside each other, and each remembers what failed.
-    command += ["-o", f"cache_dir=.pytest_cache/{name}", folder]
+    command += ["-o", f"cache_dir=.pytest_cache/{name}", *where]
     return Part(name, command, again=[*command, "--last-failed", "--last-failed-no-failures=none"] if twice else [])
 
 
 # Before everything: a test that finds the programs of the lab missing would spend its time limit on compiling them.
 PROGRAMS = Part("programs", [str(BIN / "python"), "-m", "tests.lab.build.builder"], whole)
+# The lab's own tests about nodes, on which most of them run pods: half of the time of all of its tests.
+NODES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "lab" / "tests").glob("test_n*.py"))
 LANES = [
     [
         Part("lint", ["tests/tools/lint"]),
@@ -88,11 +90,12 @@ LANES = [
         Part("molecule", [str(BIN / "python"), "tests/tools/run_molecule.py"], whole),
         Part("sanity", ["tests/tools/sanity"], whole),
     ],
-    [
-        pytest("end_to_end", "tests/end_to_end"),
-        pytest("lab", "tests/lab/tests", twice=True),
-    ],
+    [pytest("end_to_end", "tests/end_to_end")],
+    # Whichever of these two is through first goes on with them.
+    [pytest("lab", "tests/lab/tests", *(f"--ignore={path}" for path in NODES), twice=True)],
+    [pytest("nodes", *NODES, twice=True)],
 ]
+AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,7 @@ def main() -> int:
     lanes = [[part for part in lane if not wanted or part.name in wanted] for lane in LANES]
     lanes = [lane for lane in lanes if lane]
     rows = [run(PROGRAMS, live=True)] if wanted - {"lint", "unit"} or not wanted else []
-    with ThreadPoolExecutor(len(lanes)) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         started = [
             pool.submit(lambda lane=lane, live=not index: [run(part, live=live) for part in lane])  # type: ignore[misc]
             for index, lane in enumerate(lanes)

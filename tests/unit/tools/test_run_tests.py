@@ -47,4 +47,10 @@ def test_what_fails_is_run_once_more(
 
 
 def test_what_the_product_promises_is_not_tried_twice() -> None:
-    assert [part.name for lane in run_tests.LANES for part in lane if part.again] == ["lab"]
+    assert [part.name for lane in run_tests.LANES for part in lane if part.again] == ["lab", "nodes"]
+
+
+def test_every_test_of_the_lab_is_in_one_part() -> None:
+    lab, nodes = (part.command for lane in run_tests.LANES for part in lane if part.name in ("lab", "nodes"))
+    left_out = {word.removeprefix("--ignore=") for word in lab if word.startswith("--ignore=")}
+    assert left_out == {word for word in nodes if word.startswith("tests/lab/tests/")} != set()
