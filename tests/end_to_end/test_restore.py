@@ -167,7 +167,7 @@ def test_without_consent_it_is_restored_beside_and_nothing_else_changes(accident
     assert (again.changed, result_of(again)["report"]["rows"]) == (0, result["report"]["rows"])
     assert "-e restore_switch=true" in again.output
     assert uids(platform) == running
-    assert pod_names(platform.lab, "mariadb") == ["mariadb-0"]
+    assert pod_names(platform.lab, "mariadb", "app.kubernetes.io/name!=mysqld-exporter") == ["mariadb-0"]
     accident.assert_as_it_was()
 
 
