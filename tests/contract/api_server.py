@@ -17,7 +17,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.contract.conftest import built
+from tests.lab.build.builder import built
 
 __all__ = ["Answer", "ApiServer", "api_server"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -13,21 +12,12 @@ import pytest
 from ansible_collections.audioprothese.platform.plugins.plugin_utils.helm import render_chart
 
 from tests.contract.rendered import documents, rendered
-from tests.lab.build.builder import Tool, build_missing, tools
+from tests.lab.build.builder import built
 
 __all__ = ["documents", "rendered"]  # fixtures that live in a module of their own
 
 ROOT = Path(__file__).parents[2]
 Manifests = list[dict[str, Any]]
-
-
-@functools.cache
-def built(name: str) -> Tool:
-    """A tool of the lab, built if need be."""
-    tool = tools()[name]
-    if not tool.folder.is_dir():
-        build_missing()
-    return tool
 
 
 def render_openmrs(values: dict[str, Any] | None = None) -> Manifests:

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.contract.monitoring_tools import program
 from tests.contract.test_alertmanager import configuration, written
+from tests.lab.build.builder import built
 
 ALWAYS = {"name": "always", "time_intervals": [{"weekdays": ["sunday:saturday"]}]}
 LONG_AGO = {"name": "long-ago", "time_intervals": [{"years": ["1999"]}]}
@@ -86,7 +86,7 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> bool:
 def alertmanager(text: str, folder: Path, port: int) -> Iterator[Callable[..., None]]:
     """Run it; gives a function that sends it alerts, as Prometheus does."""
     command = [
-        str(program("alertmanager")),
+        str(built("alertmanager").binary),
         f"--config.file={written(text, folder)}",
         f"--storage.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",

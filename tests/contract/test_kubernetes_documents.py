@@ -15,8 +15,9 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.vault impor
 from ansible_collections.audioprothese.platform.plugins.plugin_utils.helm import render_chart
 
 from tests.contract.api_server import ApiServer, api_server
-from tests.contract.conftest import Manifests, built, find
+from tests.contract.conftest import Manifests, find
 from tests.contract.rendered import INVENTORIES, Documents
+from tests.lab.build.builder import built
 
 # Applied for good because the judgement of others depends on them.
 FIRST = ("Namespace", "PriorityClass", "StorageClass", "ServiceAccount")

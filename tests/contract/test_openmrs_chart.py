@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import InputError
 
-from tests.contract.conftest import ROOT, Manifests, built, find, render_openmrs
+from tests.contract.conftest import ROOT, Manifests, find, render_openmrs
+from tests.lab.build.builder import built
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from tests.integration.support.playbook import BIN
-from tests.lab.build import builder
+from tests.lab.build.builder import built
 
 __all__ = ["Key", "encrypt", "make_key", "sops", "sops_environment"]
 
@@ -23,22 +23,18 @@ class Key:
     recipient: str
 
 
-def _program(name: str) -> Path:
-    tool = builder.tools()[name]
-    builder.build_missing(only=tool)
-    return tool.binary
-
-
 def make_key(file: Path) -> Key:
     """Make a key as an administrator does."""
-    subprocess.run([_program("age-keygen"), "-o", file], check=True, capture_output=True, timeout=60)
-    done = subprocess.run([_program("age-keygen"), "-y", file], check=True, capture_output=True, text=True, timeout=60)
+    subprocess.run([built("age-keygen").binary, "-o", file], check=True, capture_output=True, timeout=60)
+    done = subprocess.run(
+        [built("age-keygen").binary, "-y", file], check=True, capture_output=True, text=True, timeout=60
+    )
     return Key(file, done.stdout.strip())
 
 
 def sops_environment(key: Key | None, home: Path) -> dict[str, str]:
     """The variables of somebody with this key, or with none, who keeps no other below that folder."""
-    path = f"{_program('sops').parent}{os.pathsep}{BIN}{os.pathsep}{os.environ['PATH']}"
+    path = f"{built('sops').folder}{os.pathsep}{BIN}{os.pathsep}{os.environ['PATH']}"
     mine = {"SOPS_AGE_KEY_FILE": str(key.file)} if key else {}
     return {"PATH": path, "XDG_CONFIG_HOME": str(home), **mine}
 
@@ -48,7 +44,7 @@ def sops(
 ) -> subprocess.CompletedProcess[str]:
     """Run SOPS in a folder, where it looks for its `.sops.yaml`."""
     return subprocess.run(
-        [_program("sops"), *arguments],
+        [built("sops").binary, *arguments],
         cwd=folder,
         env={**sops_environment(key, folder), **(variables or {})},
         stdin=subprocess.DEVNULL,

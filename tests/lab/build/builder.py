@@ -27,7 +27,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["BuildError", "Tool", "build_missing", "cache_root", "main", "missing_tools", "tools"]
+__all__ = ["BuildError", "Tool", "build_missing", "built", "cache_root", "main", "missing_tools", "tools"]
 
 SOURCES = Path(__file__).parent
 CLONE = SOURCES.parents[2]
@@ -125,6 +125,18 @@ def build_missing(say: Say = print, *, containers: bool = True, only: Tool | Non
         with _lock(tool, say):
             if not tool.folder.is_dir():
                 _build(tool, say)
+
+
+def built(name: str, say: Say = print) -> Tool:
+    """Return one tool, built if need be.
+
+    Raises:
+        BuildError: no Go toolchain, or the compiler refused.
+
+    """
+    tool = tools()[name]
+    build_missing(say, only=tool)
+    return tool
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab.build.builder import BuildError, build_missing, cache_root, tools
+from tests.lab.build.builder import BuildError, built, cache_root
 from tests.lab.images.apt import Apt
 from tests.lab.images.definitions import CLONE, SUITES, Image, ImageError, key
 from tests.lab.images.tools import Tools, run, unusable
@@ -149,11 +149,11 @@ class Builder:
         for name, text in NOBODY.items():
             (root / "etc" / name).write_text(text)
         for path, name in image.programs.items():
-            tool, program = tools()[name], root / path.lstrip("/")
             try:
-                build_missing(self._say, only=tool)
+                tool = built(name, self._say)
             except BuildError as exc:
                 raise ImageError(f"{image.reference}: {exc}") from exc
+            program = root / path.lstrip("/")
             program.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(tool.binary, program)
             program.chmod(0o755)

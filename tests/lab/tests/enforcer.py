@@ -15,8 +15,8 @@ import requests
 import yaml
 
 from tests.contract.api_server import ApiServer, api_server
-from tests.contract.conftest import built
 from tests.contract.debian import daemon
+from tests.lab.build.builder import built
 from tests.lab.tests.pod_network import NODE, POD_RANGE, Host, PodNetwork, eventually, log_end, pod_network
 
 __all__ = ["PolicyLab", "free_port", "kubeconfig_of", "policy_lab"]

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.lab.build.builder import Tool, build_missing, tools
+from tests.lab.build.builder import Tool, built
 from tests.lab.tests.clusters import eventually
 from tests.lab.tests.enforcer import free_port
 
@@ -68,9 +68,7 @@ def configuration(folder: Path, *, processors: list[str], exporters: list[str], 
 
 @pytest.fixture(scope="module")
 def collector() -> Tool:
-    tool = tools()["otelcol"]
-    build_missing(only=tool)
-    return tool
+    return built("otelcol")
 
 
 def validated(collector: Tool, path: Path) -> subprocess.CompletedProcess[str]:
@@ -107,8 +105,7 @@ def test_lines_go_through_without_what_is_cut_out(collector: Tool, tmp_path: Pat
 @pytest.fixture
 def loki(tmp_path: Path) -> Iterator[int]:
     """Run Loki; the port that it answers at."""
-    tool, port, path = tools()["loki"], free_port(), tmp_path / "loki.yml"
-    build_missing(only=tool)
+    tool, port, path = built("loki"), free_port(), tmp_path / "loki.yml"
     text = LOKI.replace("STATE", str(tmp_path / "loki")).replace("HTTP", str(port)).replace("GRPC", str(free_port()))
     path.write_text(text)
     command = [str(tool.binary), f"-config.file={path}"]

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.contract.api_server import ApiServer, api_server
-from tests.lab.build.builder import build_missing, tools
+from tests.lab.build.builder import built, tools
 from tests.lab.images.definitions import FOLDERS
 from tests.lab.tests.clusters import eventually
 from tests.lab.tests.enforcer import free_port, kubeconfig_of
@@ -88,9 +88,7 @@ TOLD = (
 
 
 def run(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    tool = tools()[name]
-    build_missing(only=tool)
-    return subprocess.run([tool.binary, *arguments], capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run([built(name).binary, *arguments], capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.mark.parametrize("name", ["promtool", "amtool"])
@@ -136,8 +134,7 @@ def kube_state_metrics(
     server: ApiServer, folder: Path, resources: str
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Let it watch these resources; yields its address and its process."""
-    tool, (kubeconfig, port) = tools()["kube-state-metrics"], (folder / "kubeconfig", free_port())
-    build_missing(only=tool)
+    tool, kubeconfig, port = built("kube-state-metrics"), folder / "kubeconfig", free_port()
     kubeconfig.write_text(yaml.safe_dump(kubeconfig_of(server)))
     ports = ["--host=127.0.0.1", f"--port={port}", "--telemetry-host=127.0.0.1", f"--telemetry-port={free_port()}"]
     command = [str(tool.binary), f"--kubeconfig={kubeconfig}", f"--resources={resources}", *ports]

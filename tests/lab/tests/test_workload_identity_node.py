@@ -25,9 +25,7 @@ NAMESPACES = ("trusted", "foreign")
 @pytest.fixture(scope="module")
 def identity(real_cluster: Cluster) -> Iterator[dict[str, str]]:
     """Make a managed identity that the ServiceAccount `trusted/app` may use, and an image that logs in."""
-    tool = builder.tools()["federated-login"]
-    builder.build_missing(only=tool)
-    image = Image(name=IMAGE, files={"login": tool.binary}, entrypoint=["/login"])
+    image = Image(name=IMAGE, files={"login": builder.built("federated-login").binary}, entrypoint=["/login"])
     containerd.import_images(real_node(real_cluster.lab), [image])
     yield managed_identity(real_cluster)
     real_cluster.lab.kubectl("delete", "namespace", *NAMESPACES)
