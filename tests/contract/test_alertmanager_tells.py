@@ -7,7 +7,6 @@ import http.client
 import http.server
 import json
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.contract.serving import QuietHandler, serving
+from tests.contract.stand_in import until
 from tests.contract.test_alertmanager import configuration, written
 from tests.lab.build.builder import built
 
@@ -23,6 +24,7 @@ ALWAYS = {"name": "always", "time_intervals": [{"weekdays": ["sunday:saturday"]}
 LONG_AGO = {"name": "long-ago", "time_intervals": [{"years": ["1999"]}]}
 # Long enough for what was sent together to arrive together.
 WAIT = "1s"
+SECONDS = 20
 SECONDS_OF_SILENCE = 2.5
 
 
@@ -42,25 +44,15 @@ class Ears:
 def listening(port: int) -> Iterator[Ears]:
     ears = Ears()
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             ears.heard.append((self.path, body))
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, format: str, *args: Any) -> None:
-            """Keep the test's output clean."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
+    with serving(port, Handler):
         yield ears
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def ask(port: int, method: str, path: str, body: str | None = None) -> int:
@@ -73,13 +65,6 @@ def ask(port: int, method: str, path: str, body: str | None = None) -> int:
         return 0
     finally:
         connection.close()
-
-
-def until(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    end = time.monotonic() + seconds
-    while not (seen := condition()) and time.monotonic() < end:
-        time.sleep(0.05)
-    return seen
 
 
 @contextlib.contextmanager
@@ -104,7 +89,7 @@ def alertmanager(text: str, folder: Path, port: int) -> Iterator[Callable[..., N
 
     with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
-            assert until(lambda: ask(port, "GET", "/-/ready") == 200), (folder / "log").read_text()
+            until(lambda: ask(port, "GET", "/-/ready") == 200, "Alertmanager is ready", SECONDS)
             yield send
         finally:
             process.terminate()
@@ -120,7 +105,7 @@ class Running:
     def told(self, *labels: dict[str, str], at_least: set[tuple[str, str]]) -> set[tuple[str, str]]:
         """What arrives of these alerts: what has to, and whatever else does soon after."""
         self.send(*labels)
-        assert until(lambda: at_least <= self.ears.alerts("/all")), self.ears.heard
+        until(lambda: at_least <= self.ears.alerts("/all"), f"{at_least} arrive", SECONDS)
         time.sleep(SECONDS_OF_SILENCE)
         return self.ears.alerts("/all")
 
@@ -206,7 +191,8 @@ def test_teams_gets_a_card_in_french_and_the_dead_man_his_sign_of_life(
 ) -> None:
     with running(tmp_path, free_port) as found:
         found.send(critical("OpenMRSDown", uid="0b1c"), {"alertname": "Watchdog", "system": "monitoring"})
-        assert until(lambda: {"/teams", "/dead-man", "/all"} <= {path for path, _body in found.ears.heard})
+        paths = {"/teams", "/dead-man", "/all"}
+        until(lambda: paths <= {path for path, _body in found.ears.heard}, f"{paths} are asked", SECONDS)
         assert found.ears.alerts("/dead-man") == {("Watchdog", "")}
         assert found.ears.alerts("/all") == {("OpenMRSDown", "")}
         card = json.dumps(next(body for path, body in found.ears.heard if path == "/teams"), ensure_ascii=False)

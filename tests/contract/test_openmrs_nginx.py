@@ -11,17 +11,16 @@ import re
 import resource
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.contract.conftest import Manifests, find, render_openmrs
 from tests.contract.debian import daemon
+from tests.contract.serving import QuietHandler, serving
 
 PATIENT = "Dupont"
 
@@ -34,7 +33,7 @@ class Backend:
     seen: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     backend: Backend
 
     def do_GET(self) -> None:
@@ -47,23 +46,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"ok")
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep the test's output clean."""
-
 
 @contextlib.contextmanager
-def serving(port: int) -> Iterator[Backend]:
+def backend_at(port: int) -> Iterator[Backend]:
     backend = Backend(port)
-    handler = type("Bound", (Handler,), {"backend": backend})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
+    with serving(port, type("Bound", (Handler,), {"backend": backend})):
         yield backend
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def localize(configuration: str, folder: Path, *, port: int, **upstreams: int) -> str:
@@ -132,7 +120,7 @@ class Gateway:
 def gateway(configuration: str, folder: Path, free_port: Callable[[], int]) -> Iterator[Gateway]:
     port, frontend_port, backend_port = free_port(), free_port(), free_port()
     localized = localize(configuration, folder, port=port, frontend=frontend_port, backend=backend_port)
-    with serving(frontend_port) as frontend, serving(backend_port) as backend, nginx(localized, folder, port):
+    with backend_at(frontend_port) as frontend, backend_at(backend_port) as backend, nginx(localized, folder, port):
         yield Gateway(port, folder, frontend, backend)
 
 
@@ -247,7 +235,11 @@ def sticky_gateway(
     port, ports = free_port(), {name: free_port() for name in ("frontend", "backend-0", "backend-1")}
     configuration = break_it(gateway_configuration(render_openmrs(SEVERAL)))
     localized = localize(configuration, folder, port=port, **ports)
-    with serving(ports["backend-0"]) as first, serving(ports["backend-1"]) as second, nginx(localized, folder, port):
+    with (
+        backend_at(ports["backend-0"]) as first,
+        backend_at(ports["backend-1"]) as second,
+        nginx(localized, folder, port),
+    ):
         yield port, [first, second]
 
 
@@ -268,7 +260,7 @@ def test_a_session_stays_at_the_pod_it_began_with(
 def test_the_session_of_a_pod_that_is_gone_is_answered_by_another(tmp_path: Path, free_port: Callable[[], int]) -> None:
     port, ports = free_port(), {name: free_port() for name in ("frontend", "backend-0", "backend-1")}
     localized = localize(gateway_configuration(render_openmrs(SEVERAL)), tmp_path, port=port, **ports)
-    with serving(ports["backend-1"]) as left, nginx(localized, tmp_path, port):
+    with backend_at(ports["backend-1"]) as left, nginx(localized, tmp_path, port):
         answer = ask(port, "/openmrs/ws/rest/v1/session", Cookie="JSESSIONID=0A1B.openmrs-backend-0")
         assert (answer.status, len(left.seen)) == (200, 1)
 
