@@ -78,7 +78,7 @@ def pytest(name: str, *where: str, twice: bool = False) -> Part:
 
 
 # Before everything: a test that finds the programs of the lab missing would spend its time limit on compiling them.
-PROGRAMS = Part("programs", [str(BIN / "python"), "-m", "tests.lab.build.builder"], whole)
+PROGRAMS = Part("programs", [str(BIN / "python"), "-m", "tests.lab.build.builder", "--tests"], whole)
 # The lab's own tests about nodes, on which most of them run pods: half of the time of all of its tests.
 NODES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "lab" / "tests").glob("test_n*.py"))
 LANES = [

@@ -91,7 +91,7 @@ def being_written(lab: Lab, seed: int) -> Iterator[History]:
     exec_in = ["exec", "-i", "-n", "mariadb", "mariadb-0", "-c", "mariadb", "--"]
     client = ["mariadb", "--batch", "--skip-column-names", "--unbuffered"]
     process = subprocess.Popen(
-        [lab.info["kubectl"], "--kubeconfig", lab.info["admin_kubeconfig"], *exec_in, *client],
+        lab.kubectl_command(*exec_in, *client),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

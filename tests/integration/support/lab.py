@@ -160,10 +160,14 @@ class Lab:
             text = answer.read()
         return json.loads(text) if text else None
 
+    def kubectl_command(self, *arguments: str) -> list[str]:
+        """Return what runs kubectl as the lab's own administrator."""
+        return [self.info["kubectl"], "--kubeconfig", self.info["admin_kubeconfig"], *arguments]
+
     def kubectl(self, *arguments: str, check: bool = True, stdin: str | None = None) -> str:
         """Run kubectl as the lab's own administrator, beside whatever the product does."""
         done = subprocess.run(
-            [self.info["kubectl"], "--kubeconfig", self.info["admin_kubeconfig"], *arguments],
+            self.kubectl_command(*arguments),
             capture_output=True,
             text=True,
             timeout=120,

@@ -7,6 +7,7 @@ checkouts build at the same time.
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import functools
 import hashlib
@@ -104,20 +105,20 @@ def tools() -> dict[str, Tool]:
     return {name: Tool(name=name, **description) for name, description in described.items()}
 
 
-def missing_tools(*, containers: bool = True) -> list[Tool]:
+def missing_tools(*, containers: bool = True, tests: bool = False) -> list[Tool]:
     """Return the tools that are not in the cache; without `containers` only what simulated nodes need."""
-    needed = {"labs", "containers"} if containers else {"labs"}
+    needed = {"labs", *(["containers"] * containers), *(["tests"] * tests)}
     return [tool for tool in tools().values() if tool.needed_by in needed and not tool.folder.is_dir()]
 
 
-def build_missing(say: Say = print, *, containers: bool = True, only: Tool | None = None) -> None:
+def build_missing(say: Say = print, *, containers: bool = True, tests: bool = False, only: Tool | None = None) -> None:
     """Build what is not in the cache; without `containers` only what simulated nodes need; or one tool only.
 
     Raises:
         BuildError: no Go toolchain, or the compiler refused.
 
     """
-    missing = missing_tools(containers=containers) if only is None else [only] * (not only.folder.is_dir())
+    missing = missing_tools(containers=containers, tests=tests) if only is None else [only] * (not only.folder.is_dir())
     if not missing:
         return
     say(f"building {', '.join(tool.name for tool in missing)} (once; kept in {cache_root()})")
@@ -263,13 +264,16 @@ def main() -> None:
     """Build what is missing for the labs of this machine; the exit code says whether everything is there."""
     from tests.lab.nodes.availability import obstacle  # noqa: PLC0415 - it needs this module
 
+    parser = argparse.ArgumentParser(description="Build the programs of the lab that are missing.")
+    parser.add_argument("--tests", action="store_true", help="also those that only tests ask for")
+    tests: bool = parser.parse_args().tests
     started = time.monotonic()
 
     def say(text: str) -> None:
         print(f"[{_duration(time.monotonic() - started):>9}] {text}", flush=True)
 
     try:
-        build_missing(say, containers=not obstacle(Path(tempfile.gettempdir())))
+        build_missing(say, containers=not obstacle(Path(tempfile.gettempdir())), tests=tests)
     except BuildError as exc:
         sys.exit(f"lab build: {exc}")
     for tool in tools().values():
