@@ -46,14 +46,15 @@ QUICK: dict[str, Any] = {
 def monitoring(platform: Platform) -> Iterator[Monitoring]:
     """Give Prometheus with short delays, and a receiver of everything."""
     set_secret(platform.lab, "alerts-test", RECEIVER_URL)
-    platform.declared |= QUICK
-    platform.site("--tags", "prometheus").ok()
+    # There before Alertmanager knows of it, and until it has forgotten it: what cannot be told is an alert, too.
     with receiver(platform.lab) as found:
+        platform.declared |= QUICK
+        platform.site("--tags", "prometheus").ok()
         until(lambda: "Watchdog" in found.firing(), "Prometheus has read its rules", SECONDS)
         yield found
-    for name in QUICK:
-        del platform.declared[name]
-    platform.site("--tags", "prometheus").ok()
+        for name in QUICK:
+            del platform.declared[name]
+        platform.site("--tags", "prometheus").ok()
 
 
 def test_every_declared_target_is_there_and_up(monitoring: Monitoring) -> None:
