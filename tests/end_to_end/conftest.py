@@ -16,7 +16,7 @@ from tests.end_to_end.support.clinic import Clinic, Ledger
 from tests.end_to_end.support.pods import await_rollouts
 from tests.integration.support.lab import UP_TIMEOUT, Lab, running_lab
 from tests.integration.support.playbook import PlaybookRun, run_playbook
-from tests.integration.support.secrets import vault_secrets
+from tests.integration.support.secrets import all_secrets, everything, leaks, vault_secrets
 from tests.lab.nodes.availability import obstacle
 
 HOST = "openmrs.lab.audioprothese.example"
@@ -35,12 +35,13 @@ class Platform:
     """The platform on a real node, the run that built it, and what it has confirmed since.
 
     `declared` is what its inventory says beyond that of the lab: a test that grows a disk leaves the size here, or each
-    later run would ask for a smaller one.
+    later run would ask for a smaller one. `secrets` are all that there ever were, as far as a run has seen them.
     """
 
     lab: Lab
     creation: PlaybookRun
     declared: dict[str, object] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
 
     def site(self, *arguments: str, **options: Any) -> PlaybookRun:
         """Run `site.yml`."""
@@ -49,9 +50,15 @@ class Platform:
     def run(
         self, playbook: str, *arguments: str, extra: Mapping[str, object] | None = None, **options: Any
     ) -> PlaybookRun:
-        """Run a playbook with the variables of this platform, and others for this run alone."""
+        """Run a playbook with the variables of this platform, and others for this run alone; it shows no secret."""
         variables = {**self.declared, **(extra or {})}
-        return run_playbook(self.lab, playbook, *arguments, extra=variables, timeout=SITE_SECONDS, **options)
+        done = run_playbook(self.lab, playbook, *arguments, extra=variables, timeout=SITE_SECONDS, **options)
+        if not self.secrets or playbook == "rotate":
+            # Those of before count as well.
+            now = len(self.secrets)
+            self.secrets |= {f"{name} ({now})": value for name, value in all_secrets(self.lab).items()}
+        assert leaks(everything(done), self.secrets) == []
+        return done
 
     @cached_property
     def clinic(self) -> Clinic:

@@ -79,6 +79,24 @@ def test_the_report_for_people_shows_both_values(changed_lab: Lab) -> None:
     assert "TLS1_2" in output
 
 
+def test_the_playbook_for_drift_leaves_its_report_and_writes_nothing_else(changed_lab: Lab, made: Made) -> None:
+    before = changed_lab.status()["requests"], objects(changed_lab)
+    run = run_playbook(changed_lab, "drift")
+    assert_reported(run, made)
+    [text] = [
+        value
+        for item in json.loads(changed_lab.kubectl("get", "configmap", "-n", "monitoring", "-o", "json"))["items"]
+        for key, value in (item.get("data") or {}).items()
+        if key == "drift.prom"
+    ]
+    told = sum(int(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith("platform_findings{"))
+    assert told == len(run.findings(different=False))
+    after = changed_lab.status()["requests"], objects(changed_lab)
+    assert (after[0]["azure"]["write"], after[1]) == (before[0]["azure"]["write"], before[1])
+    # The report and the set that it is alone in.
+    assert 0 < after[0]["kubernetes"]["write"] - before[0]["kubernetes"]["write"] <= 4
+
+
 @pytest.mark.sabotage
 @pytest.mark.parametrize("broken", ["every ARM body is equal", "every object is equal"])
 def test_a_comparison_that_always_says_equal_is_noticed(

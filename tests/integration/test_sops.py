@@ -13,10 +13,9 @@ import pytest
 from tests.integration.support.lab import ROOT, Lab
 from tests.integration.support.playbook import PlaybookRun, run_playbook
 from tests.integration.support.sabotage import BREAKS, collection_with
-from tests.integration.support.secrets import all_secrets, leaks
+from tests.integration.support.secrets import all_secrets, everything, leaks
 from tests.integration.support.sops import Key, encrypt, make_key, sops_environment
 from tests.integration.test_refusals import without_writes
-from tests.integration.test_secrets import everything
 
 NAME = "bootstrap_azure_client_secret"
 OFF = {"ANSIBLE_VARS_ENABLED": "host_group_vars"}

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from tests.integration.support.azure import resource_ids
 from tests.integration.support.lab import Lab
 from tests.integration.support.lab_vault import open_vault
+from tests.integration.support.playbook import PlaybookRun
 
 # A signed token: three dotted parts of which the first is the base64 of a JSON object.
 TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}")
@@ -44,6 +45,11 @@ def cluster_secrets(lab: Lab) -> dict[str, str]:
 def all_secrets(lab: Lab) -> dict[str, str]:
     """Return every secret value that exists in a lab at this moment, by where it is."""
     return {**vault_secrets(lab), **cluster_secrets(lab), "client secret": lab.info["client_secret"]}
+
+
+def everything(run: PlaybookRun) -> str:
+    """Return what a run printed, what its tasks returned, and its command line."""
+    return "\n".join([run.output, json.dumps(run.tasks, ensure_ascii=False), *run.arguments])
 
 
 def leaks(text: str, secrets: dict[str, str]) -> list[str]:
