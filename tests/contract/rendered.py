@@ -37,13 +37,20 @@ LAB_ENVIRONMENT = {
 def render(inventory: str, folder: Path, **variables: Any) -> Documents:
     """Run the rendering playbook on an inventory, with variables that differ."""
     output = folder / f"{inventory}.json"
+    play(inventory, "render", folder, **variables, render_output=str(output))
+    documents: Documents = json.loads(output.read_text(encoding="utf-8"))
+    return documents
+
+
+def play(inventory: str, playbook: str, folder: Path, **variables: Any) -> None:
+    """Run a playbook of this folder on an inventory, without a lab."""
     (folder / "env.json").write_text(json.dumps(LAB_ENVIRONMENT), encoding="utf-8")
     binaries = Path(sys.executable).parent
     done = subprocess.run(
         [
             binaries / "ansible-playbook",
-            *("-i", f"inventories/{inventory}", "tests/contract/render.yml"),
-            *("-e", json.dumps({**variables, "render_output": str(output)})),
+            *("-i", f"inventories/{inventory}", f"tests/contract/{playbook}.yml"),
+            *("-e", json.dumps(variables)),
         ],
         cwd=ROOT,
         env={
@@ -59,8 +66,6 @@ def render(inventory: str, folder: Path, **variables: Any) -> Documents:
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
-    documents: Documents = json.loads(output.read_text(encoding="utf-8"))
-    return documents
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,18 @@ def test_the_playbook_for_drift_leaves_its_report_and_writes_nothing_else(change
     assert (after[0]["azure"]["write"], after[1]) == (before[0]["azure"]["write"], before[1])
     # The report and the set that it is alone in.
     assert 0 < after[0]["kubernetes"]["write"] - before[0]["kubernetes"]["write"] <= 4
+
+
+def test_the_page_for_people_shows_where_what_differs(changed_lab: Lab, made: Made, tmp_path: Path) -> None:
+    before = changed_lab.writes()
+    page = tmp_path / "status.html"
+    assert_reported(run_playbook(changed_lab, "status", extra={"status_page_path": str(page)}), made)
+    text = page.read_text(encoding="utf-8")
+    assert all(resource.rpartition("/")[2] in text for _, resource in made)
+    states = dict(re.findall(r'<article id="(\w+)">.*?class="state (\w+)"', text, re.DOTALL))
+    assert {states[key] for key in ("network", "storage", "key_vault", "cluster")} == {"differs"}
+    assert states["registry"] == "running"
+    assert changed_lab.writes() == before
 
 
 @pytest.mark.sabotage

@@ -102,6 +102,10 @@ def main() -> int:
         run("ansible-playbook", "-i", "inventories/lab", "playbooks/site.yml")
     with step("Second run: nothing to do"):
         changed = changes_of_a_second_run()
+    page = HOME / "status.html"
+    with step("Page: how each system is"):
+        path = json.dumps({"status_page_path": str(page)})
+        run("ansible-playbook", "-i", "inventories/lab", "playbooks/status.yml", "-e", path)
     print("\n=== What was built")
     for line in what_was_built():
         print(line)
@@ -112,6 +116,7 @@ def main() -> int:
             run(*command)
         print()
     print("\n=== Where to look")
+    print(f"  {page.as_uri()}")
     print("  make lab-status                             health, addresses, requests")
     print('  eval "$(tests/lab/lab env)"                 then az-like clients, kubectl and helm talk to the lab')
     print("  kubectl get pods --all-namespaces")

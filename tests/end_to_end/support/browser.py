@@ -1,14 +1,11 @@
-"""A real browser: Chromium of Debian, unpacked beside the system with all that it needs."""
+"""A browser in a centre."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import shutil
 import socket
 import ssl
-import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,62 +13,23 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.end_to_end.support.clinic import Clinic
-from tests.tools.debian import unpack
+from tests.tools.browser import open_page
 
-__all__ = ["dump_page", "program"]
-
-PACKAGES = ("chromium", "fontconfig-config", "fonts-dejavu-core")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--window-size=1280,900",
-)
-
-
-def program() -> tuple[Path, dict[str, str]]:
-    """Return the browser's executable and the environment in which it finds its libraries and fonts."""
-    if found := shutil.which("chromium"):
-        return Path(found), dict(os.environ)
-    chromium = unpack("chromium", PACKAGES, with_dependencies=True)
-    fonts = chromium.root / "fonts.conf"
-    folders = ["/usr/share/fonts", chromium.root / "usr/share/fonts"]
-    listed = "".join(f"<dir>{folder}</dir>" for folder in folders)
-    listed += f"<cachedir>{chromium.root / 'fonts'}</cachedir>"
-    fonts.write_text(f'<?xml version="1.0"?><fontconfig>{listed}</fontconfig>\n', encoding="utf-8")
-    return chromium.root / "usr/lib/chromium/chromium", {**chromium.environment, "FONTCONFIG_FILE": str(fonts)}
+__all__ = ["dump_page"]
 
 
 def dump_page(clinic: Clinic, path: str, *, picture: Path, folder: Path) -> str:
-    """Open a page until it has settled; return its document, and leave a picture of it.
+    """Open a page of OpenMRS until it has settled; return its document, and leave a picture of it.
 
     The browser knows one key: that of the certificate which verified against the environment's authority.
     """
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    picture.unlink(missing_ok=True)
-    browser, environment = program()
-    command = [
-        str(browser),
-        *FLAGS,
-        f"--user-data-dir={folder / 'profile'}",
+    return open_page(
+        f"https://{clinic.host}{path}",
         f"--host-resolver-rules=MAP {clinic.host}:443 {urlsplit(clinic.address).netloc}",
         f"--ignore-certificate-errors-spki-list={_key_of(clinic)}",
-        "--virtual-time-budget=30000",
-        "--dump-dom",
-        f"--screenshot={picture}",
-        f"https://{clinic.host}{path}",
-    ]
-    done = subprocess.run(
-        command, env={**environment, "HOME": str(folder)}, capture_output=True, text=True, timeout=180, check=False
+        picture=picture,
+        folder=folder,
     )
-    assert picture.exists(), done.stderr[-2000:]
-    return done.stdout
 
 
 def _key_of(clinic: Clinic) -> str:
