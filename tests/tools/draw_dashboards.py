@@ -151,7 +151,8 @@ def shown(value: float, unit: str, decimals: int | None = None) -> str:
         return f"{days}j {rest // 3600:02}:{rest % 3600 // 60:02}:{rest % 60:02}"
     if unit in ("bytes", "Bps"):
         power = min(4, int(math.log(max(abs(value), 1), 1024)))
-        return f"{value / 1024**power:.{decimals or 1}f} {('o', 'Kio', 'Mio', 'Gio', 'Tio')[power]}{'/s' * (unit == 'Bps')}"
+        name = ("o", "Kio", "Mio", "Gio", "Tio")[power] + "/s" * (unit == "Bps")
+        return f"{value / 1024**power:.{decimals or 1}f} {name}"
     if unit == "s" and value < 1:
         return f"{value * 1000:.0f} ms"
     suffix = {"s": " s", "ops": "/s"}.get(unit, unit.removeprefix("suffix:") if unit.startswith("suffix:") else "")
