@@ -145,6 +145,7 @@ def shown(value: float, unit: str, decimals: int | None = None) -> str:
     """Write a value with its unit, much as Grafana does."""
     digits = decimals if decimals is not None else (0 if value == round(value) else 2)
     if unit == "percentunit":
+        digits = digits if decimals is not None or abs(value * 100 - round(value * 100)) > 1e-9 else 0
         return f"{value * 100:.{digits}f} %"
     if unit == "dtdhms":
         days, rest = divmod(int(value), 86400)
@@ -229,7 +230,7 @@ def _table(frame: Axes, panel: Json, values: list[Any], wide: float, high: float
         return
     columns, texts = list(_columns(panel)), _overrides(panel)
     heights = [high - 0.45 - 0.2 * index for index in range(int((high - 0.4) / 0.2))]
-    spread = [3.0 if name == "summary" else 1.0 for name, _ in columns]
+    spread = [4.0 if name == "summary" else 1.0 for name, _ in columns]
     lefts = [0.1 + (wide - 0.2) * sum(spread[:index]) / sum(spread) for index in range(len(columns))]
     for left, (_, heading) in zip(lefts, columns, strict=True):
         frame.text(left, heights[0], heading, color="#6e9fff", fontsize=7, va="center")

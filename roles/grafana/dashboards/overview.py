@@ -249,6 +249,7 @@ def overview() -> dashboard.Dashboard:
                     },
                     unit="dtdhms",
                     texts={"severity": SEVERITIES, "summary": summaries()},
+                    wide="summary",
                     links={"alertname": ("Ouvrir la marche à suivre", f"{RUNBOOKS}docs/alerts.md#${{__value.raw}}")},
                     span=18,
                     height=8,

@@ -33,6 +33,9 @@ Panel = Builder[dashboard.Panel]
 Steps = Sequence[tuple[float | None, str]]
 Texts = Mapping[int, tuple[str, str]]
 
+# Pixels of a column that holds a sentence.
+WIDE = 480
+
 NEUTRAL: Steps = [(None, "blue")]
 YES_OR_NO: Texts = {0: ("Non", "red"), 1: ("Oui", "green")}
 
@@ -254,6 +257,7 @@ def rows(
     unit: str,
     steps: Steps = NEUTRAL,
     texts: Mapping[str, Mapping[str, tuple[str, str]]] | None = None,
+    wide: str = "",
     links: Mapping[str, tuple[str, str]] | None = None,
     span: int = 12,
     height: int = 8,
@@ -293,6 +297,8 @@ def rows(
     for name, known in (texts or {}).items():
         mapping = _mapped(known)
         panel = panel.override_by_name(columns[name], [dashboard.DynamicConfigValue("mappings", [mapping])])
+    if wide:
+        panel = panel.override_by_name(columns[wide], [dashboard.DynamicConfigValue("custom.width", WIDE)])
     for name, (text, address) in (links or {}).items():
         found = {"title": text, "url": address, "targetBlank": True}
         panel = panel.override_by_name(columns[name], [dashboard.DynamicConfigValue("links", [found])])
