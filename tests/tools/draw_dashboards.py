@@ -24,7 +24,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, DateFormatter, date2num
+from matplotlib.dates import DateFormatter, MinuteLocator, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -239,9 +239,8 @@ def _table(frame: Axes, panel: Json, values: list[Any], wide: float, high: float
             raw = shown(samples[-1][1], *_unit(panel)) if name == "Value" else metric.get(name, "")
             told = texts.get(heading, {}).get(raw, {})
             colour = COLOURS.get(told.get("color", ""), _colour(panel, samples[-1][1]) if name == "Value" else TEXT)
-            text = textwrap.shorten(
-                told.get("text", raw), max(6, int(wide * share / sum(spread) * 13)), placeholder="…"
-            )
+            text, room = told.get("text", raw), max(6, int(wide * share / sum(spread) * 13))
+            text = text if len(text) <= room else f"{text[: room - 1]}…"
             frame.text(left, y, text, color=colour, fontsize=7, va="center")
 
 
@@ -262,7 +261,7 @@ def _lines(axes: Axes, panel: Json, values: list[Any]) -> None:
             below = heights
         axes.plot(dates, heights, color=colour, linewidth=1.2, label=label)
         highest = max([highest, *(value for value in heights if not math.isnan(value))])
-    most = defaults.get("max") or max(highest * 1.15, 1e-9)
+    most = defaults.get("max") or highest * 1.15 or 1.0
     steps = defaults["thresholds"]["steps"]
     if len(steps) > 1:
         for low, high in itertools.pairwise(steps):
@@ -297,7 +296,9 @@ def _states(axes: Axes, panel: Json, values: list[Any]) -> None:
 
 
 def _time(axes: Axes) -> None:
-    axes.xaxis.set_major_locator(AutoDateLocator(tz=PARIS, maxticks=7))
+    first, last = axes.get_xlim()
+    minutes = max(1, round((last - first) * 1440 / 6))
+    axes.xaxis.set_major_locator(MinuteLocator(byminute=range(0, 60, min(30, minutes)), tz=PARIS))
     axes.xaxis.set_major_formatter(DateFormatter("%H:%M", tz=PARIS))
 
 

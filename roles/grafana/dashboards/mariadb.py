@@ -61,7 +61,7 @@ def mariadb() -> dashboard.Dashboard:
                     steps=at_most(limit("MariaDBConnectionsAlmostUsed")),
                 ),
                 stat(
-                    "Lectures servies par la mémoire",
+                    "Lectures en mémoire",
                     "Part des lectures d'InnoDB qui n'attendent pas le disque, en cinq minutes.",
                     '1 - sum(rate(mysql_global_status_innodb_buffer_pool_reads{job="mysqld"}[5m])) '
                     '/ (sum(rate(mysql_global_status_innodb_buffer_pool_read_requests{job="mysqld"}[5m])) > 0)',
@@ -158,10 +158,14 @@ def mariadb() -> dashboard.Dashboard:
                 ),
                 lines(
                     "Lignes lues et écrites par seconde",
-                    "Opérations d'InnoDB, tous serveurs.",
+                    "Ce que les instructions demandent au moteur, tous serveurs : beaucoup de lectures pour peu d'instructions est un index qui manque.",
                     Query(
-                        'sum by (operation) (rate(mysql_global_status_innodb_row_ops_total{job="mysqld"}[$__rate_interval]))',
-                        "{{operation}}",
+                        'sum(rate(mysql_global_status_handlers_total{job="mysqld", handler=~"read_.+"}[$__rate_interval]))',
+                        "Lues",
+                    ),
+                    Query(
+                        'sum(rate(mysql_global_status_handlers_total{job="mysqld", handler=~"write|update|delete"}[$__rate_interval]))',
+                        "Écrites",
                     ),
                     unit="ops",
                 ),
@@ -190,7 +194,7 @@ def mariadb() -> dashboard.Dashboard:
                         "{{instance}} taille",
                     ),
                     Query(
-                        'sum by (instance) (mysql_global_status_buffer_pool_bytes_data{job="mysqld"})',
+                        'sum by (instance) (mysql_global_status_innodb_buffer_pool_bytes_data{job="mysqld"})',
                         "{{instance}} données",
                     ),
                     unit="bytes",

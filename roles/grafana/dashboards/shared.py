@@ -226,7 +226,7 @@ def bars(
     decimals: int = 0,
     empty: str = "Rien à montrer",
 ) -> Panel:
-    """Compare values of now, one bar each."""
+    """Compare values of now, one bar each, the longest first."""
     panel = (
         bargauge.Panel()
         .title(title)
@@ -243,7 +243,7 @@ def bars(
         .display_mode(common.BarGaugeDisplayMode.BASIC)
         .value_mode(common.BarGaugeValueMode.TEXT)
         .reduce_options(shapes.ReduceDataOptions().calcs(["lastNotNull"]))
-        .with_target(_target(query, instant=True))
+        .with_target(_target(query._replace(expr=f"sort_desc({query.expr})"), instant=True))
     )
     return panel if most is None else panel.max(most)
 

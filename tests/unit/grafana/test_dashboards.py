@@ -89,7 +89,7 @@ ENGLISH = {
 # Names of machines and of what we declare: none could hold what somebody typed, or who somebody is.
 HARMLESS = {
     *("severity", "summary", "alertname", "instance", "namespace", "pod", "container", "persistentvolumeclaim", "node"),
-    *("job", "layer", "probe", "phase", "deployment", "statefulset", "command", "operation", "mountpoint", "step"),
+    *("job", "layer", "probe", "phase", "deployment", "statefulset", "command", "mountpoint", "step"),
     *("verdict", "pool", "image_spec", "alertstate", "type"),
 }
 
