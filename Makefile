@@ -49,6 +49,10 @@ bench: venv ## Measure our modules beside their peers (CORPUS=… adds the recor
 pin-images: venv ## Write the digests of the platform's images into their table (on a machine that reaches the registries)
 	@python tests/tools/pin_images.py
 
+.PHONY: dashboards
+dashboards: venv ## Write the dashboards of Grafana anew from their sources
+	@python -m roles.grafana.dashboards
+
 .PHONY: lab
 lab: venv ## Start the lab (simulated Azure, real Kubernetes API) and wait until it is healthy
 	@tests/lab/lab up

@@ -44,6 +44,7 @@ class Rule:
         what: what is wrong when it is not.
         remedy: what to set.
         production_only: applies only where patient records are.
+        when: a variable that switches on what the rule is about; empty is always.
     """
 
     variable: str
@@ -51,6 +52,7 @@ class Rule:
     what: str
     remedy: str
     production_only: bool = True
+    when: str = ""
 
 
 def _on(value: t.Any) -> bool:
@@ -377,6 +379,14 @@ RULES: t.Final = (
         remedy="Set it to true",
     ),
     Rule(
+        variable="grafana_application_id",
+        holds=_guid,
+        what="is not the id of an application, so that nobody could sign in to Grafana",
+        remedy="Register one in Entra ID (roles/grafana/README.md), give its appId; or set platform_grafana to false",
+        production_only=False,
+        when="platform_grafana",
+    ),
+    Rule(
         variable="backup_vault_soft_delete_state",
         holds=_one_of("On", "AlwaysOn"),
         what="lets somebody who took over an account remove backups at once",
@@ -431,7 +441,7 @@ def check_rules(value_of: Callable[[str], t.Any], *, production: bool, rules: It
     """
     problems = []
     for rule in rules:
-        if rule.production_only and not production:
+        if (rule.production_only and not production) or (rule.when and not _on(value_of(rule.when))):
             continue
         value = value_of(rule.variable)
         try:

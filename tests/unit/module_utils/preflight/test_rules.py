@@ -49,6 +49,8 @@ GOOD: dict[str, t.Any] = {
     },
     "mariadb_archive": True,
     "platform_backup_vault": True,
+    "platform_grafana": True,
+    "grafana_application_id": GUID,
     "backup_vault_schedule": {"interval": "PT4H", "start": "01:00", "retention_days": 30},
     "backup_vault_redundancy": "ZoneRedundant",
     "backup_vault_soft_delete_state": "On",
@@ -81,6 +83,8 @@ BAD = [
     ("mariadb_archive", "false", True),
     ("platform_backup_vault", False, True),
     ("platform_backup_vault", "no", True),
+    ("grafana_application_id", "", False),
+    ("grafana_application_id", "grafana", False),
     ("backup_vault_schedule", {"interval": "PT4H", "start": "1:00", "retention_days": 30}, False),
     ("backup_vault_schedule", {"interval": "PT4H", "start": 720, "retention_days": 30}, False),
     ("backup_vault_schedule", {"interval": "PT4H", "start": "24:00", "retention_days": 30}, False),
@@ -148,6 +152,11 @@ def test_each_rule_refuses_what_it_is_for(variable, value, production_only):
 
 def test_an_environment_may_order_no_certificate():
     assert check_rules({**GOOD, "gateway_acme": {}}.__getitem__, production=True) == []
+
+
+def test_an_environment_without_grafana_needs_no_application():
+    values = {**GOOD, "platform_grafana": "false", "grafana_application_id": ""}
+    assert check_rules(values.__getitem__, production=True) == []
 
 
 def test_every_rule_has_a_value_that_breaks_it():
