@@ -104,10 +104,12 @@ class Entra:
         if not self._known(tenant):
             error = EntraError("invalid_tenant", 90002, f"Tenant '{tenant}' not found.")
             return JSONResponse(error.body(), status_code=error.status)
-        base = f"{self._base(request.url.netloc)}/{self._settings.tenant_id}"
+        host = self._base(request.url.netloc)
+        base = f"{host}/{self._settings.tenant_id}"
         return JSONResponse(
             {
-                "issuer": issuer,
+                # Clients hold it against the host that they asked.
+                "issuer": issuer.replace(self._settings.base_url, host),
                 "authorization_endpoint": f"{base}/{endpoint}/authorize",
                 "token_endpoint": f"{base}/{endpoint}/token",
                 "device_authorization_endpoint": f"{base}/{endpoint}/devicecode",

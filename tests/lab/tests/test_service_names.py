@@ -65,8 +65,9 @@ def test_entra_answers_whoever_asks_about_a_name_with_that_name(storage: Storage
         where = f"/{azure.settings.tenant_id}/v2.0/.well-known/openid-configuration"
         named = client.get(where, headers={"Host": host}).json()
         usual = client.get(where).json()
-    assert named["token_endpoint"].startswith(f"https://{host}/")
-    assert usual["token_endpoint"].startswith(azure.base_url)
+    for key in ("issuer", "token_endpoint"):
+        assert named[key].startswith(f"https://{host}/")
+        assert usual[key].startswith(azure.base_url)
 
 
 def test_an_account_answers_by_its_name(storage: Storage) -> None:
