@@ -39,17 +39,18 @@ def word(platform: Platform) -> Iterator[str]:
         yield chosen
 
 
-def asked(platform: Platform, path: str) -> str:
+def asked(platform: Platform, path: str, session: str = "0A1B") -> str:
     """Ask for a page as a browser with a session does; the name of the request, as its answer says it."""
     with platform.clinic.client() as client:
-        answer = client.get(path, headers={"Cookie": "JSESSIONID=0A1B2C3D4E5F"})
+        answer = client.get(path, headers={"Cookie": f"JSESSIONID={session}"})
     name: str = answer.headers["X-Request-Id"]
     assert re.fullmatch("[0-9a-f]{32}", name)
     return name
 
 
 def test_a_request_is_found_by_its_name_and_by_nothing_of_its_user(platform: Platform, logs: Logs) -> None:
-    name = asked(platform, "/openmrs/ws/rest/v1/session;jsessionid=0A1B2C3D4E5F?q=Dupont")
+    session, patient = uuid.uuid4().hex.upper(), f"Dupont-{uuid.uuid4().hex[:8]}"
+    name = asked(platform, f"/openmrs/ws/rest/v1/session;jsessionid={session}?q={patient}", session)
     until(lambda: bool(logs.lines(f'{GATEWAY} |= "{name}"')), f"{name} is in Loki", SOON, every=0.2)
     [stream] = logs.streams(f'{GATEWAY} |= "{name}"')
     [(_, line)] = stream["values"]
@@ -57,7 +58,7 @@ def test_a_request_is_found_by_its_name_and_by_nothing_of_its_user(platform: Pla
     assert (told["request_id"], told["path"]) == (name, "/openmrs/ws/rest/v1/session")
     assert stream["stream"]["log_class"] == "security"
     everything = '{k8s_namespace_name="openmrs"}'
-    for secret in ("0A1B2C3D4E5F", "Dupont"):
+    for secret in (session, patient):
         assert logs.lines(f'{everything} |= "{secret}"') == []
 
 
