@@ -21,11 +21,12 @@ from tests.lab.build.builder import built
 
 # Applied for good because the judgement of others depends on them.
 FIRST = ("Namespace", "PriorityClass", "StorageClass", "ServiceAccount")
-# With their pods under the standard "restricted"; the node exporter has a test of its own.
+# With their pods under the standard "restricted"; what sees machines has tests of its own.
 WORKLOADS = {
     "alertmanager",
     "blackbox-exporter",
     "kube-state-metrics",
+    "loki",
     "mariadb",
     "mysqld-exporter",
     "openmrs-backend",
@@ -38,7 +39,7 @@ WORKLOADS = {
 OPTIONAL = {"grafana"}
 ASKS_THE_API = {"kube-state-metrics", "prometheus"}
 KUBERNETES = "1.35"
-NAMESPACES = ("openmrs", "mariadb", "gateway", "monitoring", "node-monitoring")
+NAMESPACES = ("openmrs", "mariadb", "gateway", "monitoring", "logging", "node-monitoring")
 
 
 @pytest.fixture(scope="module", params=INVENTORIES)
@@ -174,9 +175,44 @@ def test_a_weakened_pod_is_refused(
         assert server.apply(weakened, dry_run=True).warnings
 
 
-def test_only_the_node_exporter_sees_machines_and_it_changes_nothing(server: ApiServer, manifests: Manifests) -> None:
-    [daemon] = copy.deepcopy([manifest for manifest in manifests if manifest["kind"] == "DaemonSet"])
-    assert (daemon["metadata"]["namespace"], daemon["metadata"]["name"]) == ("node-monitoring", "node-exporter")
+def test_two_daemons_see_machines_and_no_other_pod_does(manifests: Manifests) -> None:
+    daemons = [manifest for manifest in manifests if manifest["kind"] == "DaemonSet"]
+    assert {(daemon["metadata"]["namespace"], daemon["metadata"]["name"]) for daemon in daemons} == {
+        ("node-monitoring", "node-exporter"),
+        ("node-monitoring", "otel-collector"),
+    }
+    for workload in workloads(manifests):
+        spec = workload["spec"]["template"]["spec"]
+        assert workload["metadata"]["namespace"] != "node-monitoring"
+        assert not {"hostNetwork", "hostPID"} & set(spec)
+        assert not [volume for volume in spec.get("volumes", []) if "hostPath" in volume]
+
+
+def test_the_collector_reads_logs_as_their_owner_and_writes_its_own_folder_only(
+    server: ApiServer, manifests: Manifests
+) -> None:
+    daemon = find(manifests, "DaemonSet", "otel-collector")
+    assert server.create(pod_of(daemon), dry_run=True).status == 201
+    spec = daemon["spec"]["template"]["spec"]
+    [container] = spec["containers"]
+    volumes = {volume["name"]: volume.get("hostPath", {}).get("path") for volume in spec["volumes"]}
+    mounts = {mount["name"]: mount.get("readOnly", False) for mount in container["volumeMounts"]}
+    assert volumes == {"configuration": None, "logs": "/var/log/pods", "state": "/var/lib/platform-otel-collector"}
+    assert mounts == {"configuration": True, "logs": True, "state": False}
+    assert spec["automountServiceAccountToken"] is False
+    # As another user and without the folders of the node, nothing is left that the standard of all others would refuse.
+    spec["securityContext"] |= {"runAsUser": 10001, "runAsNonRoot": True}
+    spec["volumes"] = [volume for volume in spec["volumes"] if "hostPath" not in volume]
+    container["volumeMounts"] = [mount for mount in container["volumeMounts"] if mount["name"] == "configuration"]
+    spec["serviceAccountName"] = "run-reports"
+    daemon["metadata"]["namespace"] = "monitoring"
+    answer = server.create(pod_of(daemon), dry_run=True)
+    assert (answer.status, answer.warnings) == (201, []), answer.message
+
+
+def test_the_node_exporter_sees_machines_and_changes_nothing(server: ApiServer, manifests: Manifests) -> None:
+    daemon = find(manifests, "DaemonSet", "node-exporter")
+    assert daemon["metadata"]["namespace"] == "node-monitoring"
     assert server.create(pod_of(daemon), dry_run=True).status == 201
     spec = daemon["spec"]["template"]["spec"]
     assert all(mount["readOnly"] for container in spec["containers"] for mount in container["volumeMounts"])
@@ -250,7 +286,12 @@ def test_every_account_mounts_no_token(manifests: Manifests) -> None:
     assert {a["metadata"]["namespace"] for a in accounts if a["metadata"]["name"] == "default"} == set(NAMESPACES)
     assert all(account["automountServiceAccountToken"] is False for account in accounts)
     used = {workload["spec"]["template"]["spec"]["serviceAccountName"] for workload in workloads(manifests)}
-    assert used == {account["metadata"]["name"] for account in accounts} - {"default", "gateway", "node-exporter"}
+    assert used == {account["metadata"]["name"] for account in accounts} - {
+        "default",
+        "gateway",
+        "node-exporter",
+        "otel-collector",
+    }
 
 
 def test_references_inside_the_set_exist(manifests: Manifests) -> None:
@@ -325,6 +366,7 @@ def test_exactly_the_declared_flows_pass(manifests: Manifests) -> None:
     pods: dict[str, dict[str, Any] | None] = {
         workload["metadata"]["name"]: pod_of(workload) for workload in workloads(manifests)
     }
+    pods["otel-collector"] = pod_of(find(manifests, "DaemonSet", "otel-collector"))
     pods["gateway"] = {
         "metadata": {"namespace": "gateway", "labels": {"gateway.networking.k8s.io/gateway-name": "platform"}}
     }
@@ -334,7 +376,7 @@ def test_exactly_the_declared_flows_pass(manifests: Manifests) -> None:
         (source, target, port)
         for source in pods
         for target, pod in pods.items()
-        for port in (80, 443, 3000, 3306, 8080, 9090, 9093, 9100, 9104, 9105, 9115, 22)
+        for port in (22, 80, 443, 3000, 3100, 3306, 8080, 8888, 9090, 9093, 9100, 9104, 9105, 9115)
         if pod is not None and source != target and allowed(manifests, pods[source], pod, port)
     }
     grafana = {("gateway", "grafana", 3000), ("grafana", "prometheus", 9090), ("prometheus", "grafana", 3000)}
@@ -347,10 +389,14 @@ def test_exactly_the_declared_flows_pass(manifests: Manifests) -> None:
         ("openmrs-backend", "mariadb", 3306),
         ("blackbox-exporter", "gateway", 443),
         ("mysqld-exporter", "mariadb", 3306),
+        ("otel-collector", "loki", 3100),
+        ("loki", "alertmanager", 9093),
         ("prometheus", "alertmanager", 9093),
         ("prometheus", "blackbox-exporter", 9115),
         ("prometheus", "kube-state-metrics", 8080),
+        ("prometheus", "loki", 3100),
         ("prometheus", "mariadb", 9105),
         ("prometheus", "mysqld-exporter", 9104),
+        ("prometheus", "otel-collector", 8888),
         ("prometheus", "run-reports", 9100),
     }

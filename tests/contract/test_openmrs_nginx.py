@@ -190,6 +190,61 @@ def test_the_access_log_is_json_without_names_of_patients(running: Gateway) -> N
     assert PATIENT not in text
 
 
+def logged(running: Gateway, path: str, **headers: str) -> tuple[http.client.HTTPResponse, dict[str, str]]:
+    """Ask for a page; the answer, and what the log says of it."""
+    file = running.folder / "access.log"
+    before = len(file.read_text().splitlines())
+    answer = ask(running.port, path, **headers)
+    for _ in range(100):
+        if len(lines := file.read_text().splitlines()) > before:
+            break
+        time.sleep(0.05)
+    return answer, json.loads(lines[-1])
+
+
+def test_a_request_has_one_name_for_client_backend_and_log(running: Gateway) -> None:
+    seen = set()
+    for path in ("/openmrs/ws/rest/v1/session", "/openmrs/spa/home", "/nowhere"):
+        # What somebody sends as a name is none: it would find the requests of others.
+        answer, line = logged(running, path, X_Request_Id="of-somebody")
+        name = answer.getheader("X-Request-Id") or ""
+        assert re.fullmatch("[0-9a-f]{32}", name)
+        assert line["request_id"] == name
+        seen.add(name)
+    assert running.backend.seen[-1][1]["x-request-id"] in seen
+    assert len(seen) == 3
+
+
+def test_the_log_has_no_session(running: Gateway) -> None:
+    path = "/openmrs/login.htm;jsessionid=0A1B2C3D"
+    _, line = logged(running, f"{path}?x=1", Cookie="JSESSIONID=0A1B2C3D")
+    assert line["path"] == "/openmrs/login.htm"
+    assert "0A1B2C3D" not in (running.folder / "access.log").read_text()
+
+
+@pytest.mark.sabotage
+@pytest.mark.parametrize(
+    ("change", "proof"),
+    [
+        (("add_header X-Request-Id $request_id always;", ""), test_a_request_has_one_name_for_client_backend_and_log),
+        (("proxy_set_header X-Request-Id $request_id;", ""), test_a_request_has_one_name_for_client_backend_and_log),
+        (('"path":"$plain_path"', '"path":"$uri"'), test_the_log_has_no_session),
+        (('"path":"$plain_path"', '"path":"$plain_path","cookie":"$http_cookie"'), test_the_log_has_no_session),
+    ],
+)
+def test_a_lost_name_and_a_session_in_the_log_are_noticed(
+    chart: Manifests,
+    tmp_path: Path,
+    free_port: Callable[[], int],
+    change: tuple[str, str],
+    proof: Callable[[Gateway], None],
+) -> None:
+    text = gateway_configuration(chart)
+    assert change[0] in text
+    with gateway(text.replace(*change), tmp_path, free_port) as found, pytest.raises(AssertionError):
+        proof(found)
+
+
 @pytest.mark.sabotage
 def test_a_gateway_without_cookie_flags_is_noticed(
     chart: Manifests, tmp_path: Path, free_port: Callable[[], int]
@@ -201,7 +256,7 @@ def test_a_gateway_without_cookie_flags_is_noticed(
 
 @pytest.mark.sabotage
 def test_a_log_with_the_query_string_is_noticed(chart: Manifests, tmp_path: Path, free_port: Callable[[], int]) -> None:
-    weakened = gateway_configuration(chart).replace('"path":"$uri"', '"path":"$uri","query":"$args"')
+    weakened = gateway_configuration(chart).replace('"path":"$plain_path"', '"path":"$plain_path","query":"$args"')
     with gateway(weakened, tmp_path, free_port) as found, pytest.raises(AssertionError):
         test_the_access_log_is_json_without_names_of_patients(found)
 

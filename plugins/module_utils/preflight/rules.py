@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import typing as t
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.variables import Problem
@@ -24,6 +24,11 @@ _MINIMUM_USER_NODES: t.Final = 2
 _ALL_ZONES: t.Final = 3
 _YEAR: t.Final = 365
 _SOFT_DELETE: t.Final = 90
+# Names of the redactions without which a patient could be recognized or somebody's session taken over.
+_PERSONAL: t.Final = (
+    *("session", "query", "name in JSON", "name after a key"),
+    *("NIR with key", "NIR without key", "telephone", "telephone from abroad", "mail"),
+)
 # Control STO-03: from an intrusion to its discovery.
 _BACKUPS_KEPT: t.Final = 14
 # learn.microsoft.com/azure/backup: "up to 360 days" (azure-kubernetes-service-cluster-backup), "the limit is 500
@@ -133,6 +138,10 @@ def _one_series(images: t.Any) -> bool:
 
 def _pinned(images: t.Any) -> bool:
     return bool(images) and all(re.fullmatch(r"sha256:[0-9a-f]{64}", image["digest"]) for image in images.values())
+
+
+def _cuts_out(wanted: Collection[str]) -> Callable[[t.Any], bool]:
+    return lambda redactions: set(wanted) <= {redaction["name"] for redaction in redactions}
 
 
 def _closed(variable: str) -> Rule:
@@ -270,6 +279,18 @@ RULES: t.Final = (
         holds=_at_least(_YEAR),
         what="keeps security logs for less than a year",
         remedy=f"Set it to {_YEAR} or more",
+    ),
+    Rule(
+        variable="loki_retention_security_days",
+        holds=_at_least(_YEAR),
+        what="keeps security logs for less than a year",
+        remedy=f"Set it to {_YEAR} or more",
+    ),
+    Rule(
+        variable="otel_collector_redactions",
+        holds=_cuts_out(_PERSONAL),
+        what="lets personal data of the logs leave the nodes",
+        remedy="Leave it as it is, and add to otel_collector_more_redactions",
     ),
     Rule(
         variable="monitoring_workspace_daily_quota_gb",

@@ -40,7 +40,8 @@ POLICY_TYPE = "microsoft.storage/storageaccounts/blobservices/containers/immutab
 HOLDS_BLOBS = "holds_blobs"
 """Of a container, kept for whoever decides whether it may be deleted."""
 AUDIENCE = "https://storage.azure.com"
-_DATA = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
+_CONTAINER = "Microsoft.Storage/storageAccounts/blobServices/containers"
+_DATA = f"{_CONTAINER}/blobs"
 # Enough to make a blob, and not to change one.
 _ADD = f"{_DATA}/add/action"
 DAY = 86400
@@ -80,8 +81,15 @@ class Call:
         return self.method in ("PUT", "DELETE") and self.component not in ("block", "lease")
 
     @property
+    def asks_for_container(self) -> bool:
+        """Whether it reads what a container is: no right on data, one on the container."""
+        return not self.blob and self.component != "list"
+
+    @property
     def permission(self) -> str:
-        """The data action that the caller needs."""
+        """The action that the caller needs."""
+        if self.asks_for_container:
+            return f"{_CONTAINER}/read"
         return {"GET": f"{_DATA}/read", "HEAD": f"{_DATA}/read", "DELETE": f"{_DATA}/delete"}.get(
             self.method, f"{_DATA}/write"
         )
@@ -145,7 +153,8 @@ class BlobStorage:
         return "<Blob>" in answer.text
 
     def _allowed(self, call: Call, action: str) -> bool:
-        return self._engine.authorization.allowed(call.caller, action, call.container.id, data=True)
+        data = not call.asks_for_container
+        return self._engine.authorization.allowed(call.caller, action, call.container.id, data=data)
 
     def _read(self, request: Request) -> Call:
         _, _, account, *rest = request.url.path.split("/")
@@ -160,7 +169,8 @@ class BlobStorage:
         if container is None:
             raise BlobError(404, "ContainerNotFound", "The specified container does not exist.")
         blob, component = "/".join(rest[1:]), request.query_params.get("comp", "")
-        if not blob and (request.method != "GET" or component != "list"):
+        reads = request.method == "GET" or (request.method == "HEAD" and not component)
+        if not blob and not (reads and component in ("", "list")):
             raise BlobError(
                 403, "AuthorizationPermissionMismatch", "Containers are made and changed through ARM in this lab."
             )

@@ -9,7 +9,7 @@ import base64
 import datetime
 import uuid
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import jwt
 from starlette.requests import Request
@@ -73,9 +73,15 @@ class Entra:
     def _known(self, tenant: str) -> bool:
         return tenant.lower() in (self._settings.tenant_id, "common", "organizations")
 
+    def _base(self, host: str) -> str:
+        """How whoever says that host reaches this: pods know it by a name."""
+        named = host.partition(":")[0] == self._settings.service_domain
+        return f"https://{host}" if named else self._settings.base_url
+
     async def instance_discovery(self, request: Request) -> Response:
-        """Which hosts speak for this cloud: only this one."""
-        base = self._settings.base_url
+        """Which hosts speak for this cloud: the one that is asked about, where it is this one."""
+        asked = urlsplit(request.query_params.get("authorization_endpoint", "")).netloc
+        base = self._base(asked or request.url.netloc)
         host = base.split("://", 1)[1]
         return JSONResponse(
             {
@@ -98,10 +104,12 @@ class Entra:
         if not self._known(tenant):
             error = EntraError("invalid_tenant", 90002, f"Tenant '{tenant}' not found.")
             return JSONResponse(error.body(), status_code=error.status)
-        base = f"{self._settings.base_url}/{self._settings.tenant_id}"
+        host = self._base(request.url.netloc)
+        base = f"{host}/{self._settings.tenant_id}"
         return JSONResponse(
             {
-                "issuer": issuer,
+                # Clients hold it against the host that they asked.
+                "issuer": issuer.replace(self._settings.base_url, host),
                 "authorization_endpoint": f"{base}/{endpoint}/authorize",
                 "token_endpoint": f"{base}/{endpoint}/token",
                 "device_authorization_endpoint": f"{base}/{endpoint}/devicecode",

@@ -12,6 +12,7 @@ __all__ = [
     "CLONE",
     "CONTROL_PORTS",
     "DEFAULT_PORT",
+    "ENTRA_NAME",
     "NODE_SIDE",
     "PORTS",
     "Home",
@@ -69,6 +70,8 @@ MACHINE_SIDE = {
 NODE_SIDE = tuple(name for name in PORTS if name not in MACHINE_SIDE)
 # How pods call the simulated Azure, which is on another side of the link than they are.
 AZURE_NAME = "azure.lab.internal"
+# Where Microsoft's clients ask, on port 443, whether an authority that they do not know is one.
+ENTRA_NAME = "login.microsoftonline.com"
 
 
 class LabError(Exception):

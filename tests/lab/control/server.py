@@ -10,7 +10,7 @@ import uvicorn
 
 from tests.lab.azure.app import create_app
 from tests.lab.azure.settings import Settings
-from tests.lab.control.home import AZURE_NAME, Home
+from tests.lab.control.home import AZURE_NAME, ENTRA_NAME, Home
 from tests.lab.control.pki import Authority
 
 __all__ = ["VAULTS", "addresses", "main"]
@@ -26,7 +26,7 @@ def addresses() -> list[str]:
 def main() -> None:
     """Serve the lab whose folder is the only argument, until a signal."""
     home = Home.open(Path(sys.argv[1]))
-    names = [AZURE_NAME, f"*.vault.{AZURE_NAME}", f"*.blob.{AZURE_NAME}"]
+    names = [AZURE_NAME, ENTRA_NAME, f"*.vault.{AZURE_NAME}", f"*.blob.{AZURE_NAME}"]
     authority = Authority(home.path / "pki", "AudioProthese+ lab")
     pair = authority.issue("simulator", common_name="lab", hosts=[*addresses(), "localhost", *names])
     config = uvicorn.Config(

@@ -38,6 +38,7 @@ class Plan:
 
     `into` are ports of the node's loopback, reached on the machine's; `out` ports
     of the machine's loopback, reached on the node's loopback and on its address;
+    `https` the one that port 443 of the node's address leads to, 0 for none;
     `gateways` maps ports of the machine's loopback to the port of a load balancer.
     `health` is where the link says that it works; `api` a URL with the files of a
     client certificate by which it finds load balancers.
@@ -48,6 +49,7 @@ class Plan:
     health: int
     into: list[int]
     out: list[int]
+    https: int = 0
     gateways: dict[str, int] = field(default_factory=dict)
     api: dict[str, str] = field(default_factory=dict)
 
@@ -129,6 +131,9 @@ class Link:
             for address in ("127.0.0.1", plan.node_address):
                 listener = await loop.run_in_executor(self._inside, _listen, address, port)
                 self._serve(listener, _always("127.0.0.1", port), inward=False)
+        if plan.https:
+            listener = await loop.run_in_executor(self._inside, _listen, plan.node_address, 443)
+            self._serve(listener, _always("127.0.0.1", plan.https), inward=False)
         await asyncio.start_server(_say_ok, sock=_listen("127.0.0.1", plan.health))
         await stop.wait()
 

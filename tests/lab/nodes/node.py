@@ -145,6 +145,7 @@ class RealNode:
             health=home.port("link"),
             into=[home.port(part) for part in NODE_SIDE],
             out=[home.port("simulator"), home.port("registry")],
+            https=home.port("simulator"),
             gateways={str(home.port("gateway-http")): 80, str(home.port("gateway-https")): 443},
             api={
                 "server": self._plane.server,

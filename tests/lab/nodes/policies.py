@@ -23,7 +23,7 @@ def part(node: RealNode) -> Part:
             f"--health-address=127.0.0.1:{node.port('network-policies')}",
             f"--pod-cidr={node.network.pods}",
             # Where pods find the simulated Azure: an address of the node that policies take for one outside.
-            f"--outside={node.address}:{node.home.port('simulator')}",
+            f"--outside={node.address}:{node.home.port('simulator')},{node.address}:443",
         ],
         environment=node.namespace.environment,
     )

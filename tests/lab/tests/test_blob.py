@@ -59,6 +59,7 @@ def test_a_reader_reads_and_nothing_else(storage: Storage) -> None:
     client(storage, "readers").upload_blob("a", b"content")
     reader = client(storage, "readers", second=True)
     assert reader.download_blob("a").readall() == b"content"
+    assert reader.get_container_properties().name == "readers"
     for call in (lambda: reader.upload_blob("b", b""), lambda: reader.delete_blob("a")):
         refused(call, 403, "AuthorizationPermissionMismatch")
 

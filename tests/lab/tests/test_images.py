@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -392,6 +393,18 @@ MONITORING = {
     "nginx/nginx-prometheus-exporter": Contract(
         entry_point=["/usr/bin/nginx-prometheus-exporter"], user="1001:1001", ports=()
     ),
+    # https://github.com/grafana/loki/blob/v3.7.8/cmd/loki/Dockerfile
+    "grafana/loki": Contract(
+        entry_point=["/usr/bin/loki"],
+        command=["-config.file=/etc/loki/local-config.yaml"],
+        user="10001",
+        ports=(3100,),
+        version="-version",
+    ),
+    # https://github.com/open-telemetry/opentelemetry-collector-releases/blob/v0.149.0/distributions/otelcol-k8s/Dockerfile
+    "otel/opentelemetry-collector-k8s": Contract(
+        entry_point=["/otelcol-k8s"], user="10001:10001", ports=(4317, 4318, 6831, 9411, 14250, 14268, 55679)
+    ),
 }
 
 
@@ -411,7 +424,7 @@ def keeps(contract: Contract, rootfs: Rootfs, version: str) -> None:
     ask = [contract.entry_point[0], contract.version]
     with Container(rootfs, command=ask, **nobody) as asked:  # type: ignore[arg-type]
         assert asked.wait(30) == 0
-        assert f"version {version} " in asked.output.replace("version v", "version ")
+        assert re.search(rf"version v?{re.escape(version)}\s", asked.output), asked.output
     if not contract.answers:
         return
     volumes = (f"tmpfs:{contract.folder}",) if data else ()

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.lab.control.home import AZURE_NAME, CONTROL_PORTS, NODE_PORTS, Home
+from tests.lab.control.home import AZURE_NAME, CONTROL_PORTS, ENTRA_NAME, NODE_PORTS, Home
 from tests.lab.images.registry import Registry
 from tests.lab.nodes.node import RealNode
 from tests.lab.tests.clusters import Cluster, eventually
@@ -299,11 +299,12 @@ def test_zones(cluster: Cluster, namespace: str, policy: str, tolerated: bool, z
 # --- in and out
 
 
-def test_pods_reach_the_simulated_azure_by_a_name_that_its_certificate_carries(
-    cluster: Cluster, node: RealNode, web: str
+@pytest.mark.parametrize("name", [AZURE_NAME, ENTRA_NAME])
+def test_pods_reach_the_simulated_azure_by_names_that_its_certificate_carries(
+    cluster: Cluster, node: RealNode, web: str, name: str
 ) -> None:
-    assert node.address in in_pod(cluster, web, "nslookup", AZURE_NAME)
-    port = httpx.URL(cluster.lab.info["authority_host_in_cluster"]).port
+    assert node.address in in_pod(cluster, web, "nslookup", name)
+    port = 443 if name == ENTRA_NAME else httpx.URL(cluster.lab.info["authority_host_in_cluster"]).port
     in_pod(cluster, web, "sh", "-c", f"nc -w 5 {node.address} {port} < /dev/null")
     # busybox speaks no TLS: the same connection, with its certificate verified, from beside the pods.
     code = (
@@ -316,7 +317,7 @@ def test_pods_reach_the_simulated_azure_by_a_name_that_its_certificate_carries(
         "print(tls.recv(100).decode().splitlines()[0])"
     )
     ca = cluster.lab.info["ca_file"]
-    assert "200" in node.namespace.run(sys.executable, "-c", code, AZURE_NAME, node.address, str(port), ca)
+    assert "200" in node.namespace.run(sys.executable, "-c", code, name, node.address, str(port), ca)
 
 
 def test_nothing_else_of_the_outside_is_reached(cluster: Cluster, node: RealNode, web: str) -> None:

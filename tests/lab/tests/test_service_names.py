@@ -50,6 +50,26 @@ def test_a_vault_answers_by_its_name_and_with_it(storage: Storage) -> None:
     assert ask(storage.azure, f"none.vault.{DOMAIN}", "/keys?api-version=7.4", VAULT_AUDIENCE).status_code == 404
 
 
+def test_entra_answers_whoever_asks_about_a_name_with_that_name(storage: Storage) -> None:
+    azure, host = storage.azure, f"{DOMAIN}:18443"
+    asked = {"authorization_endpoint": f"https://{host}/{azure.settings.tenant_id}/oauth2/v2.0/authorize"}
+    for about, params, base in (
+        ("login.microsoftonline.com", asked, f"https://{host}"),
+        ("login.microsoftonline.com", {}, azure.base_url),
+        (host, {}, f"https://{host}"),
+    ):
+        with azure.client() as client:
+            told = client.get("/common/discovery/instance", params=params, headers={"Host": about}).json()
+        assert told["tenant_discovery_endpoint"].startswith(f"{base}/{azure.settings.tenant_id}/")
+    with azure.client() as client:
+        where = f"/{azure.settings.tenant_id}/v2.0/.well-known/openid-configuration"
+        named = client.get(where, headers={"Host": host}).json()
+        usual = client.get(where).json()
+    for key in ("issuer", "token_endpoint"):
+        assert named[key].startswith(f"https://{host}/")
+        assert usual[key].startswith(azure.base_url)
+
+
 def test_an_account_answers_by_its_name(storage: Storage) -> None:
     host, kind = f"stbackups.blob.{DOMAIN}", {"x-ms-blob-type": "BlockBlob"}
     assert ask(storage.azure, host, "/named/a%20b", AUDIENCE, "PUT", **kind).status_code == 201

@@ -5,13 +5,18 @@
 from __future__ import annotations
 
 import typing as t
+from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.audioprothese.platform.plugins.module_utils.preflight.rules import RULES, check_rules
 
+ROLES = Path(__file__).resolve().parents[4] / "roles"
 GUID = "00000000-1111-4222-8333-444444444444"
 DIGEST = "sha256:" + "0" * 64
 TAINT = "CriticalAddonsOnly=true:NoSchedule"
+# As the role has them: a name that changes there changes here.
+REDACTIONS = yaml.safe_load((ROLES / "otel_collector" / "vars" / "main.yml").read_text())["__otel_collector_redactions"]
 GOOD: dict[str, t.Any] = {
     "platform_env": "prod",
     "platform_name": "audioprothese",
@@ -34,6 +39,8 @@ GOOD: dict[str, t.Any] = {
     "storage_sku": "Standard_ZRS",
     "monitoring_workspace_retention_days": 365,
     "monitoring_workspace_daily_quota_gb": -1,
+    "loki_retention_security_days": 366,
+    "otel_collector_redactions": REDACTIONS,
     "cluster_tier": "Standard",
     "cluster_zones": ["1", "2", "3"],
     "cluster_node_pools": [
@@ -122,6 +129,9 @@ BAD = [
     ("storage_sku", "Standard_LRS", True),
     ("monitoring_workspace_retention_days", 30, True),
     ("monitoring_workspace_daily_quota_gb", 5, True),
+    ("loki_retention_security_days", 364, True),
+    ("otel_collector_redactions", [], True),
+    ("otel_collector_redactions", [one for one in REDACTIONS if one["name"] != "NIR without key"], True),
     ("cluster_tier", "Free", True),
     ("cluster_zones", ["1"], True),
     (
