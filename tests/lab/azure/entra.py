@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import fnmatch
 import uuid
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -18,6 +19,7 @@ from starlette.routing import Route
 
 from tests.lab.azure.principals import Directory, Principal, secret_matches
 from tests.lab.azure.settings import Settings
+from tests.lab.azure.sign_in import Refusal, SignIn
 from tests.lab.azure.store import Store
 from tests.lab.azure.tokens import Tokens
 
@@ -57,6 +59,7 @@ class Entra:
         self._settings = settings
         self._directory = directory
         self._tokens = tokens
+        self._sign_in = SignIn(directory, tokens, settings.tenant_id)
 
     def routes(self) -> list[Route]:
         """Routes; `{tenant}` is checked by each."""
@@ -66,6 +69,7 @@ class Entra:
             Route("/{tenant}/v2.0/.well-known/openid-configuration", self.configuration_v2),
             Route("/{tenant}/discovery/keys", self.jwks),
             Route("/{tenant}/discovery/v2.0/keys", self.jwks),
+            Route("/{tenant}/oauth2/v2.0/authorize", self.authorize, methods=["GET", "POST"]),
             Route("/{tenant}/oauth2/token", self.token_v1, methods=["POST"]),
             Route("/{tenant}/oauth2/v2.0/token", self.token_v2, methods=["POST"]),
         ]
@@ -96,8 +100,15 @@ class Entra:
         return self._configuration(request, "oauth2", "discovery/keys", self._tokens.issuer)
 
     async def configuration_v2(self, request: Request) -> Response:
-        """OpenID configuration, second version. Tokens are v1 style, so the issuer is as well."""
-        return self._configuration(request, "oauth2/v2.0", "discovery/v2.0/keys", self._tokens.issuer)
+        """OpenID configuration, second version. Its issuer is that of ID tokens; access tokens are v1 style."""
+        return self._configuration(request, "oauth2/v2.0", "discovery/v2.0/keys", self._people_issuer(request))
+
+    def _people_issuer(self, request: Request) -> str:
+        return f"{self._base(request.url.netloc)}/{self._settings.tenant_id}/v2.0"
+
+    async def authorize(self, request: Request) -> Response:
+        """Sign a person in to an application."""
+        return await self._sign_in.authorize(request, self._people_issuer(request))
 
     def _configuration(self, request: Request, endpoint: str, keys: str, issuer: str) -> Response:
         tenant = request.path_params["tenant"]
@@ -161,7 +172,8 @@ class Entra:
         return JSONResponse(body, headers=_NO_STORE)
 
     def _grant(self, form: dict[str, str], authorization: str, *, by_scope: bool) -> dict[str, Any]:
-        if form.get("grant_type") != "client_credentials":
+        by_code = by_scope and form.get("grant_type") == "authorization_code"
+        if form.get("grant_type") != "client_credentials" and not by_code:
             raise EntraError(
                 "unsupported_grant_type",
                 70003,
@@ -189,6 +201,12 @@ class Entra:
                 "consented to by "
                 "any user in the tenant. You may have sent your authentication request to the wrong tenant.",
             )
+        if by_code:
+            self._authenticate(principal, form)
+            try:
+                return self._sign_in.redeem(form)
+            except Refusal as refusal:
+                raise EntraError(refusal.error, refusal.number, refusal.text) from refusal
         audience, resource = self._audience(form, by_scope=by_scope)
         self._authenticate(principal, form)
         token, seconds = self._tokens.issue(principal, audience)
@@ -282,7 +300,7 @@ class Entra:
         audiences = claims.get("aud", [])
         audiences = [audiences] if isinstance(audiences, str) else audiences
         issuer, subject = str(claims.get("iss", "")), str(claims.get("sub", ""))
-        credentials = self._federated_credentials(principal)
+        credentials = self._federated_credentials(principal) + _flexible(principal, issuer, subject)
         same_issuer = [found for found in credentials if found["issuer"] == issuer]
         if not same_issuer:
             raise _no_match(700211, "issuer", issuer)
@@ -326,6 +344,16 @@ class Entra:
             if key_id is None or key.key_id == key_id:
                 return key.key
         raise EntraError("invalid_client", 700027, f"The key '{key_id}' is not among the keys of {issuer}.", status=401)
+
+
+def _flexible(principal: Principal, issuer: str, subject: str) -> list[dict[str, Any]]:
+    """The credential of an application that matches a subject by its pattern, as if it had been made for it.
+
+    https://learn.microsoft.com/entra/workload-id/workload-identities-flexible-federated-identity-credentials
+    """
+    if not any(fnmatch.fnmatchcase(subject, pattern) for pattern in principal.subjects):
+        return []
+    return [{"issuer": issuer, "subject": subject, "audiences": ["api://AzureADTokenExchange"]}]
 
 
 def _no_match(number: int, what: str, value: str) -> EntraError:

@@ -15,7 +15,11 @@ KIND = "principal"
 
 @dataclass(frozen=True, kw_only=True)
 class Principal:
-    """An identity. `kind` is ServicePrincipal, ManagedIdentity, Group or User; `resource` the ARM id it belongs to."""
+    """An identity. `kind` is ServicePrincipal, ManagedIdentity, Group or User; `resource` the ARM id it belongs to.
+
+    Of an application, `redirect_uris` are where people may be led back to, and `subjects` whose tokens of a cluster it
+    takes in place of a secret, both with * (flexible federated identity credentials).
+    """
 
     object_id: str
     client_id: str = ""
@@ -25,6 +29,8 @@ class Principal:
     secret_hash: str = ""
     secret_expired: bool = False
     resource: str = ""
+    redirect_uris: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
 
     @property
     def arm_type(self) -> str:
@@ -62,6 +68,21 @@ class Directory:
                 secret_hash=hash_secret(wanted.second_client_secret),
             ),
             Principal(object_id=wanted.admin_group_id, kind="Group", name="platform-admins"),
+            # People, and what they sign in to.
+            Principal(
+                object_id=wanted.operator_object_id,
+                kind="User",
+                name="operator@lab.audioprothese.example",
+                groups=(wanted.admin_group_id,),
+            ),
+            Principal(object_id=wanted.visitor_object_id, kind="User", name="visitor@lab.audioprothese.example"),
+            Principal(
+                object_id=wanted.application_id,
+                client_id=wanted.application_id,
+                name="platform-sign-in",
+                redirect_uris=("https://*.audioprothese.example/*",),
+                subjects=("system:serviceaccount:*",),
+            ),
         ):
             if self.by_object_id(principal.object_id) is None:
                 self.save(principal)
@@ -98,4 +119,5 @@ def secret_matches(principal: Principal, secret: str) -> bool:
 
 
 def _principal(raw: dict[str, Any]) -> Principal:
-    return Principal(**{**raw, "groups": tuple(raw["groups"])})
+    lists = {key: tuple(value) for key, value in raw.items() if isinstance(value, list)}
+    return Principal(**{**raw, **lists})

@@ -17,6 +17,9 @@ DEFAULT_IDS = {
     "second_client_id": "10000000-0000-4000-8000-000000000005",
     "second_object_id": "10000000-0000-4000-8000-000000000006",
     "admin_group_id": "10000000-0000-4000-8000-000000000007",
+    "application_id": "10000000-0000-4000-8000-000000000008",
+    "operator_object_id": "10000000-0000-4000-8000-000000000009",
+    "visitor_object_id": "10000000-0000-4000-8000-00000000000a",
 }
 SETTINGS_FILE = "azure.json"
 
@@ -51,6 +54,9 @@ class Settings:
     second_client_id: str = DEFAULT_IDS["second_client_id"]
     second_object_id: str = DEFAULT_IDS["second_object_id"]
     admin_group_id: str = DEFAULT_IDS["admin_group_id"]
+    application_id: str = DEFAULT_IDS["application_id"]
+    operator_object_id: str = DEFAULT_IDS["operator_object_id"]
+    visitor_object_id: str = DEFAULT_IDS["visitor_object_id"]
     vault_host: str = "127.10.0.{number}"
     vault_count: int = 64
     cluster_manager: str = ""

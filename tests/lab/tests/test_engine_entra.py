@@ -62,7 +62,7 @@ def test_the_configuration_leads_to_the_keys(azure: Running) -> None:
             f"{azure.base_url}/{azure.settings.tenant_id}{version}/.well-known/openid-configuration",
             verify=azure.context(),
         ).json()
-        assert found["issuer"] == f"{azure.base_url}/{azure.settings.tenant_id}/"
+        assert found["issuer"] == f"{azure.base_url}/{azure.settings.tenant_id}{version or '/'}"
         assert httpx.get(found["jwks_uri"], verify=azure.context()).json()["keys"]
 
 

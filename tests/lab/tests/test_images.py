@@ -389,6 +389,8 @@ MONITORING = {
     ),
     # https://github.com/prometheus/mysqld_exporter/blob/v0.19.0/Dockerfile
     "prom/mysqld-exporter": Contract(entry_point=["/bin/mysqld_exporter"], ports=(9104,)),
+    # https://github.com/oauth2-proxy/oauth2-proxy/blob/v7.15.6/Dockerfile
+    "oauth2-proxy/oauth2-proxy": Contract(entry_point=["/bin/oauth2-proxy"], user="65532:65532", ports=()),
     # https://github.com/nginx/nginx-prometheus-exporter/blob/v1.5.1/build/Dockerfile
     "nginx/nginx-prometheus-exporter": Contract(
         entry_point=["/usr/bin/nginx-prometheus-exporter"], user="1001:1001", ports=()
