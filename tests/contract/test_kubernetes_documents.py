@@ -21,8 +21,10 @@ from tests.lab.build.builder import built
 
 # Applied for good because the judgement of others depends on them.
 FIRST = ("Namespace", "PriorityClass", "StorageClass", "ServiceAccount")
+SIGN_IN = ("alertmanager-sign-in", "prometheus-sign-in")
 # With their pods under the standard "restricted"; what sees machines has tests of its own.
 WORKLOADS = {
+    *SIGN_IN,
     "alertmanager",
     "blackbox-exporter",
     "kube-state-metrics",
@@ -39,7 +41,7 @@ WORKLOADS = {
 OPTIONAL = {"grafana"}
 ASKS_THE_API = {"kube-state-metrics", "prometheus"}
 KUBERNETES = "1.35"
-NAMESPACES = ("openmrs", "mariadb", "gateway", "monitoring", "logging", "node-monitoring")
+NAMESPACES = ("access", "openmrs", "mariadb", "gateway", "monitoring", "logging", "node-monitoring")
 
 
 @pytest.fixture(scope="module", params=INVENTORIES)
@@ -376,11 +378,15 @@ def test_exactly_the_declared_flows_pass(manifests: Manifests) -> None:
         (source, target, port)
         for source in pods
         for target, pod in pods.items()
-        for port in (22, 80, 443, 3000, 3100, 3306, 8080, 8888, 9090, 9093, 9100, 9104, 9105, 9115)
+        for port in (22, 80, 443, 3000, 3100, 3306, 4180, 8080, 8888, 9090, 9093, 9100, 9104, 9105, 9115, 44180)
         if pod is not None and source != target and allowed(manifests, pods[source], pod, port)
     }
     grafana = {("gateway", "grafana", 3000), ("grafana", "prometheus", 9090), ("prometheus", "grafana", 3000)}
-    assert passing == (grafana if "grafana" in pods else set()) | {
+    people = {(source, proxy, port) for proxy in SIGN_IN for source, port in (("gateway", 4180), ("prometheus", 44180))}
+    people |= {
+        (proxy, site, port) for proxy in SIGN_IN for site, port in (("prometheus", 9090), ("alertmanager", 9093))
+    }
+    assert passing == people | (grafana if "grafana" in pods else set()) | {
         ("internet", "gateway", 80),
         ("internet", "gateway", 443),
         ("gateway", "openmrs-gateway", 8080),

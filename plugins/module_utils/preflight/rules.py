@@ -49,7 +49,7 @@ class Rule:
         what: what is wrong when it is not.
         remedy: what to set.
         production_only: applies only where patient records are.
-        when: a variable that switches on what the rule is about; empty is always.
+        when: a variable that switches on what the rule is about, or lists it; empty is always.
     """
 
     variable: str
@@ -61,6 +61,8 @@ class Rule:
 
 
 def _on(value: t.Any) -> bool:
+    if isinstance(value, (dict, list)):
+        return bool(value)
     # -e name=false on the command line is text, as Ansible's filter bool takes it.
     return bool(boolean(value, strict=False))
 
@@ -406,6 +408,22 @@ RULES: t.Final = (
         remedy="Register one in Entra ID (roles/grafana/README.md), give its appId; or set platform_grafana to false",
         production_only=False,
         when="platform_grafana",
+    ),
+    Rule(
+        variable="oauth2_proxy_application_id",
+        holds=_guid,
+        what="is not the id of an application, so that nobody could sign in to Prometheus and Alertmanager",
+        remedy="Register one (roles/oauth2_proxy/README.md) and give its appId, or empty platform_guarded_sites",
+        production_only=False,
+        when="platform_guarded_sites",
+    ),
+    Rule(
+        variable="oauth2_proxy_allowed_groups",
+        holds=_guids,
+        what="names no group of Entra ID, so that everybody in the tenant could sign in to Prometheus and Alertmanager",
+        remedy="Give the object ids of the groups; by default they are those of platform_admin_group_ids",
+        production_only=False,
+        when="platform_guarded_sites",
     ),
     Rule(
         variable="backup_vault_soft_delete_state",

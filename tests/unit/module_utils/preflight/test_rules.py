@@ -58,6 +58,9 @@ GOOD: dict[str, t.Any] = {
     "platform_backup_vault": True,
     "platform_grafana": True,
     "grafana_application_id": GUID,
+    "platform_guarded_sites": {"prometheus": {"host": "prometheus.example.fr", "port": 9090}},
+    "oauth2_proxy_application_id": GUID,
+    "oauth2_proxy_allowed_groups": [GUID],
     "backup_vault_schedule": {"interval": "PT4H", "start": "01:00", "retention_days": 30},
     "backup_vault_redundancy": "ZoneRedundant",
     "backup_vault_soft_delete_state": "On",
@@ -92,6 +95,9 @@ BAD = [
     ("platform_backup_vault", "no", True),
     ("grafana_application_id", "", False),
     ("grafana_application_id", "grafana", False),
+    ("oauth2_proxy_application_id", "", False),
+    ("oauth2_proxy_allowed_groups", [], False),
+    ("oauth2_proxy_allowed_groups", ["operators"], False),
     ("backup_vault_schedule", {"interval": "PT4H", "start": "1:00", "retention_days": 30}, False),
     ("backup_vault_schedule", {"interval": "PT4H", "start": 720, "retention_days": 30}, False),
     ("backup_vault_schedule", {"interval": "PT4H", "start": "24:00", "retention_days": 30}, False),
@@ -166,6 +172,16 @@ def test_an_environment_may_order_no_certificate():
 
 def test_an_environment_without_grafana_needs_no_application():
     values = {**GOOD, "platform_grafana": "false", "grafana_application_id": ""}
+    assert check_rules(values.__getitem__, production=True) == []
+
+
+def test_an_environment_without_guarded_sites_needs_no_application():
+    values = {
+        **GOOD,
+        "platform_guarded_sites": {},
+        "oauth2_proxy_application_id": "",
+        "oauth2_proxy_allowed_groups": [],
+    }
     assert check_rules(values.__getitem__, production=True) == []
 
 
