@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import time
 import uuid
 from collections import Counter
@@ -98,19 +99,51 @@ def test_what_is_written_while_loki_is_dead_arrives(well: Platform, logs: Logs, 
     assert set(found.values()) == {1}
 
 
-def test_lines_get_to_blob_with_the_identity_of_loki(platform: Platform, logs: Logs) -> None:
-    name = asked(platform, "/openmrs/ws/rest/v1/session")
-    until(lambda: bool(logs.lines(f'{GATEWAY} |= "{name}"')), f"{name} is in Loki", SOON * 3)
-    logs.flush()
+def test_who_is_refused_by_the_database_is_in_the_audit_log(platform: Platform, logs: Logs) -> None:
+    stranger = f"s{uuid.uuid4().hex[:10]}"
+    login = ("mariadb", "--host=127.0.0.1", f"--user={stranger}", "--password=wrong", "--execute=SELECT 1")
+    platform.lab.kubectl("exec", "-n", "mariadb", "mariadb-0", "-c", "mariadb", "--", *login, check=False)
+    audit = f'{{k8s_namespace_name="mariadb", k8s_container_name="audit-log", log_class="security"}} |= "{stranger}"'
+    until(lambda: bool(logs.lines(audit)), "the refusal is in Loki", SOON * 3)
+    assert "FAILED_CONNECT" in logs.lines(audit)[0]
+    server = '{k8s_namespace_name="mariadb", k8s_container_name="mariadb"}'
+    until(lambda: bool(logs.lines(f'{server} |= "Access denied" |= "{stranger}"')), "the server says it, too", SOON * 3)
+
+
+def failures(logs: Logs) -> float:
+    """How many writes to Blob have failed."""
+    counted = logs.metrics("loki_objstore_bucket_operation_failures_total")
+    return sum(count for labels, count in counted.items() if 'operation="upload"' in labels)
+
+
+def test_lines_get_to_blob_with_the_identity_of_loki(platform: Platform, logs: Logs, seconds: float = SECONDS) -> None:
+    # Letters that no other line has: in a block that is compressed they stand as they are.
+    word, before = "".join(secrets.choice("GHJKLMNPQRSTVWXYZ") for _ in range(24)), failures(logs)
+    asked(platform, f"/openmrs/ws/{word}")
+    until(lambda: bool(logs.lines(f'{GATEWAY} |= "{word}"')), f"{word} is in Loki", SOON * 3)
 
     def stored() -> bool:
+        # Again: a stream that waits for its next try is not taken up a second time.
+        logs.flush()
         extents = (platform.lab.home / "blobs" / "__blobstorage__").iterdir()
-        return any(name.encode() in extent.read_bytes() for extent in extents)
+        return any(word.encode() in extent.read_bytes() for extent in extents)
 
-    until(stored, "the line is in Blob", SECONDS, every=2)
-    failed = logs.metrics("loki_objstore_bucket_operation_failures_total")
-    assert {labels: count for labels, count in failed.items() if 'operation="upload"' in labels and count} == {}
+    until(stored, "the line is in Blob", seconds, every=2)
+    assert failures(logs) == before
     pod = json.loads(platform.lab.kubectl("get", "pod", "loki-0", "-n", "logging", "-o", "json"))
     environment = {entry["name"] for entry in pod["spec"]["containers"][0]["env"]}
     assert "AZURE_FEDERATED_TOKEN_FILE" in environment
     assert not [name for name in environment if "KEY" in name or "SECRET" in name or "CONNECTION" in name]
+
+
+@pytest.mark.sabotage
+def test_a_storage_that_refuses_is_noticed_and_loses_nothing(platform: Platform, logs: Logs) -> None:
+    before = failures(logs)
+    platform.lab.fault("error", "--match", "PUT /blob/[^/]+/loki/.*", "--count", "100000", "--status", "403")
+    try:
+        with pytest.raises(AssertionError, match="the line is in Blob"):
+            test_lines_get_to_blob_with_the_identity_of_loki(platform, logs, seconds=15)
+        until(lambda: failures(logs) > before, "Loki counts what failed", SECONDS, every=2)
+    finally:
+        platform.lab.fault("clear")
+    test_lines_get_to_blob_with_the_identity_of_loki(platform, logs)
