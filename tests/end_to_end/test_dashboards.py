@@ -11,6 +11,7 @@ import pytest
 from tests.end_to_end.conftest import Platform
 from tests.end_to_end.support.dashboards import DASHBOARDS, Answers, Asked, answers, asked, metrics
 from tests.end_to_end.support.monitoring import Monitoring
+from tests.end_to_end.test_monitoring import database_stopped
 from tests.integration.support.lab import ROOT
 from tests.integration.support.waiting import until
 from tests.tools.draw_dashboards import draw
@@ -22,6 +23,7 @@ EMPTY = {
     "Retard des copies": "the lab has one server of the database, hence no replica",
     "Retard de chaque copie": "the lab has one server of the database, hence no replica",
     "Alertes en cours": "nothing fires",
+    "Constats par couche": "nothing differs from what is declared",
     "Conteneurs qui ont redémarré en 24 h": "nothing was restarted",
 }
 # Metrics that are not there while all is well, likewise.
@@ -91,6 +93,22 @@ def test_every_dashboard_is_drawn_for_review(everything: Answers, name: str) -> 
     path.unlink(missing_ok=True)
     draw(DASHBOARDS[name], {query: found for query, found in everything.items() if query.dashboard == name}, path)
     assert path.stat().st_size > 10_000
+
+
+def verdict(monitoring: Monitoring) -> list[float]:
+    """What the first screen says of the centres."""
+    return monitoring.values("platform:care:state")
+
+
+@pytest.mark.soak
+def test_the_first_screen_says_that_no_centre_can_work(well: Platform, monitoring: Monitoring) -> None:
+    until(lambda: verdict(monitoring) == [3.0], "all is well", SECONDS, every=5)
+    with database_stopped(well):
+        until(lambda: verdict(monitoring) == [0.0], "the verdict turns", SECONDS, every=5)
+        until(lambda: "MariaDBMissing" in monitoring.firing(), "the cause is told", SECONDS, every=5)
+        shown = {"overview": DASHBOARDS["overview"]}
+        draw(shown["overview"], answers(monitoring.ask, list(asked(shown))), PICTURES / "overview-down.png")
+    until(lambda: verdict(monitoring) == [3.0], "the verdict turns back", SECONDS, every=5)
 
 
 @pytest.mark.sabotage

@@ -126,6 +126,10 @@ def _name(query: Any, metric: Mapping[str, str]) -> str:
     return re.sub(r"{{(\w+)}}", lambda found: metric.get(found[1], ""), query.legend)
 
 
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: room - 1]}…"
+
+
 def _mapping(panel: Json, value: float) -> Json:
     for mapping in panel["fieldConfig"]["defaults"].get("mappings", []):
         if found := mapping["options"].get(f"{value:g}"):
@@ -203,7 +207,7 @@ def _bars(frame: Axes, panel: Json, values: list[Any], wide: float, high: float)
         long = (wide * 0.45) * min(1, max(value, 0) / most)
         frame.barh(y, wide * 0.45, each * 0.5, left=wide * 0.38, color="#22252b")
         frame.barh(y, long, each * 0.5, left=wide * 0.38, color=_colour(panel, value))
-        label = textwrap.shorten(name, 40, placeholder="…")
+        label = _cut(name, 40)
         frame.text(wide * 0.365, y, label, color=TEXT, fontsize=7, ha="right", va="center")
         frame.text(wide * 0.85, y, shown(value, *_unit(panel)), color=TEXT, fontsize=8, va="center")
 
@@ -214,21 +218,21 @@ def _columns(panel: Json) -> Iterator[tuple[str, str]]:
         yield name, options["renameByName"][name]
 
 
-def _overrides(panel: Json) -> dict[str, dict[str, Json]]:
-    """Texts of a column by its heading."""
-    found = {}
-    for override in panel["fieldConfig"]["overrides"]:
-        for item in override["properties"]:
-            if item["id"] == "mappings":
-                found[override["matcher"]["options"]] = item["value"][0]["options"]
-    return found
+def _overridden(panel: Json, option: str) -> dict[str, Any]:
+    """What fields have in place of the option of all, by their name."""
+    return {
+        override["matcher"]["options"]: item["value"]
+        for override in panel["fieldConfig"].get("overrides", [])
+        for item in override["properties"]
+        if item["id"] == option
+    }
 
 
 def _table(frame: Axes, panel: Json, values: list[Any], wide: float, high: float) -> None:
     if not values:
         _nothing(frame, panel, wide, high)
         return
-    columns, texts = list(_columns(panel)), _overrides(panel)
+    columns, texts = list(_columns(panel)), _overridden(panel, "mappings")
     heights = [high - 0.45 - 0.2 * index for index in range(int((high - 0.4) / 0.2))]
     spread = [4.0 if name == "summary" else 1.0 for name, _ in columns]
     lefts = [0.1 + (wide - 0.2) * sum(spread[:index]) / sum(spread) for index in range(len(columns))]
@@ -237,10 +241,9 @@ def _table(frame: Axes, panel: Json, values: list[Any], wide: float, high: float
     for y, (_, metric, samples) in zip(heights[1:], values, strict=False):
         for left, share, (name, heading) in zip(lefts, spread, columns, strict=True):
             raw = shown(samples[-1][1], *_unit(panel)) if name == "Value" else metric.get(name, "")
-            told = texts.get(heading, {}).get(raw, {})
+            told = texts[heading][0]["options"].get(raw, {}) if heading in texts else {}
             colour = COLOURS.get(told.get("color", ""), _colour(panel, samples[-1][1]) if name == "Value" else TEXT)
-            text, room = told.get("text", raw), max(6, int(wide * share / sum(spread) * 13))
-            text = text if len(text) <= room else f"{text[: room - 1]}…"
+            text = _cut(told.get("text", raw), max(6, int(wide * share / sum(spread) * 13)))
             frame.text(left, y, text, color=colour, fontsize=7, va="center")
 
 
@@ -253,7 +256,8 @@ def _lines(axes: Axes, panel: Json, values: list[Any]) -> None:
         known = dict(samples)
         heights = [known.get(moment, math.nan) for moment in times]
         colour = SERIES[index % len(SERIES)]
-        label = textwrap.shorten(_name(query, metric), 34, placeholder="…")
+        name = _name(query, metric)
+        label = _cut(_overridden(panel, "displayName").get(name, name), 34)
         dates = [date2num(dt.datetime.fromtimestamp(moment, PARIS)) for moment in times]
         if stacked:
             heights = [low + (0 if math.isnan(high) else high) for low, high in zip(below, heights, strict=True)]
@@ -291,7 +295,7 @@ def _states(axes: Axes, panel: Json, values: list[Any]) -> None:
         for moment, value in samples:
             start = date2num(dt.datetime.fromtimestamp(moment, PARIS))
             axes.barh(-index, step / 86400, 0.8, left=start, color=_colour(panel, value), linewidth=0)
-    names = [textwrap.shorten(_name(query, metric), 24, placeholder="…") for query, metric, _ in values]
+    names = [_cut(_name(query, metric), 24) for query, metric, _ in values]
     axes.set_yticks([-index for index in range(len(values))], names)
 
 

@@ -72,7 +72,7 @@ def backup() -> dashboard.Dashboard:
                     "Âge du dernier instant restaurable",
                     "En dents de scie : il retombe à chaque envoi du journal. Une pente continue est une panne.",
                     Query(
-                        '(time() - max by (pod) (mariadb_archive_reached_seconds{job="mariadb-archive"})) / 60',
+                        '(time() - max by (pod) (mariadb_archive_reached_seconds{job="mariadb-archive"} > 0)) / 60',
                         "{{pod}}",
                     ),
                     unit="suffix: min",
@@ -82,7 +82,7 @@ def backup() -> dashboard.Dashboard:
                     "Âge de la dernière sauvegarde complète",
                     "Retombe une fois par nuit.",
                     Query(
-                        '(time() - max by (pod) (mariadb_archive_full_time_seconds{job="mariadb-archive"})) / 3600',
+                        '(time() - max by (pod) (mariadb_archive_full_time_seconds{job="mariadb-archive"} > 0)) / 3600',
                         "{{pod}}",
                     ),
                     unit="suffix: h",

@@ -86,14 +86,14 @@ def drift() -> dashboard.Dashboard:
                 ),
                 rows(
                     "Constats par couche",
-                    "Dernière comparaison, couche par couche. Le détail est dans le rapport du passage (drift.yml).",
-                    'max by (layer, verdict) (platform_findings{job="run-reports"})',
+                    "Ce que la dernière comparaison a trouvé, couche par couche. Le détail est dans le rapport du passage (drift.yml).",
+                    'max by (layer, verdict) (platform_findings{job="run-reports"}) > 0',
                     {"layer": "Couche", "verdict": "Constat", "Value": "Nombre"},
                     unit="none",
                     steps=none_at_all("orange"),
                     texts={"layer": LAYERS, "verdict": VERDICTS},
                     height=9,
-                    empty="Aucune comparaison connue",
+                    empty="Aucun constat",
                 ),
                 lines(
                     "Écarts dans le temps",
@@ -104,6 +104,7 @@ def drift() -> dashboard.Dashboard:
                     ),
                     unit="none",
                     steps=none_at_all("orange"),
+                    names={name: told for name, (told, _) in LAYERS.items()},
                     height=9,
                     empty="Aucune comparaison connue",
                 ),
@@ -113,7 +114,7 @@ def drift() -> dashboard.Dashboard:
             "Preuves pour l'audit",
             [
                 stat(
-                    "Dernière preuve de restauration",
+                    "Preuve de restauration",
                     "Âge du dernier essai de restauration ; seuil de l'alerte BackupProofTooOld.",
                     '(time() - max(mariadb_restore_check_time_seconds{job="run-reports"})) / 3600',
                     unit="suffix: h",
@@ -144,8 +145,8 @@ def drift() -> dashboard.Dashboard:
                     steps=at_least(0.9, 1),
                 ),
                 stat(
-                    "Conteneurs sans limite de mémoire",
-                    "Dans les espaces de la plateforme ; il ne doit y en avoir aucun.",
+                    "Sans limite de mémoire",
+                    "Conteneurs de la plateforme auxquels rien ne limite la mémoire ; il ne doit y en avoir aucun.",
                     f"count({CONTAINERS} unless on (namespace, pod, container) "
                     'kube_pod_container_resource_limits{resource="memory"}) or vector(0)',
                     unit="none",

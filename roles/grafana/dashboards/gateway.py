@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard
 
-from roles.grafana.dashboards.shared import Query, Row, at_least, at_most, bars, limit, lines, made, stat, states
+from roles.grafana.dashboards.shared import (
+    PHASES,
+    Query,
+    Row,
+    at_least,
+    at_most,
+    bars,
+    limit,
+    lines,
+    made,
+    stat,
+    states,
+)
 
 
 def gateway() -> dashboard.Dashboard:
@@ -84,6 +96,7 @@ def gateway() -> dashboard.Dashboard:
                     ),
                     unit="s",
                     stacked=True,
+                    names=PHASES,
                 ),
                 bars(
                     "Dernier code HTTP",

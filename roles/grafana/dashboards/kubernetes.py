@@ -151,6 +151,13 @@ def kubernetes() -> dashboard.Dashboard:
                     Query(f"sum by (phase) (kube_pod_status_phase{{{CHOSEN}}})", "{{phase}}"),
                     unit="none",
                     stacked=True,
+                    names={
+                        "Running": "En marche",
+                        "Pending": "En attente",
+                        "Succeeded": "Terminés",
+                        "Failed": "En échec",
+                        "Unknown": "Inconnus",
+                    },
                 ),
                 rows(
                     "Conteneurs qui ont redémarré en 24 h",

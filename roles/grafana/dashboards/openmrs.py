@@ -9,6 +9,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import dashboard
 
 from roles.grafana.dashboards.shared import (
+    PHASES,
     YES_OR_NO,
     Query,
     Row,
@@ -78,13 +79,14 @@ def openmrs() -> dashboard.Dashboard:
                 ),
                 lines(
                     "Où passe le temps de la session",
-                    "Étapes de la requête : nom, connexion, TLS, attente d'OpenMRS (processing), transfert.",
+                    "Étapes de la requête ; l'attente de la réponse est le temps qu'OpenMRS et la base de données prennent.",
                     Query(
                         'max by (phase) (probe_http_duration_seconds{job="blackbox-openmrs", probe="session"})',
                         "{{phase}}",
                     ),
                     unit="s",
                     stacked=True,
+                    names=PHASES,
                 ),
             ],
         ),

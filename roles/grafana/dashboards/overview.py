@@ -75,7 +75,7 @@ def overview() -> dashboard.Dashboard:
             [
                 stat(
                     "Maintenant, pour les centres",
-                    "Verdict d'après la sonde de la page et de la session OpenMRS, l'écriture en base et le temps de réponse. "
+                    "Verdict d'après les sondes de la page et de la session OpenMRS, la base de données (présente, en écriture) et le temps de réponse. "
                     "« Inconnu » : plus rien n'est mesuré, à traiter comme une panne.",
                     "platform:care:state",
                     unit="none",
@@ -263,8 +263,14 @@ def overview() -> dashboard.Dashboard:
                 states(
                     "La chaîne dans le temps",
                     "Ce qui allait et ce qui n'allait pas ; la première ligne qui vire au rouge est souvent la cause.",
-                    Query('min(probe_success{job="blackbox-openmrs", probe="page"})', "Page"),
-                    Query('min(probe_success{job="blackbox-openmrs", probe="session"})', "Session OpenMRS"),
+                    Query(
+                        'min(min_over_time(probe_success{job="blackbox-openmrs", probe="page"}[$__rate_interval]))',
+                        "Page",
+                    ),
+                    Query(
+                        'min(min_over_time(probe_success{job="blackbox-openmrs", probe="session"}[$__rate_interval]))',
+                        "Session OpenMRS",
+                    ),
                     Query(
                         'min(kube_statefulset_status_replicas_ready{statefulset="openmrs-backend"}) > bool 0',
                         "Serveur OpenMRS",

@@ -37,6 +37,14 @@ Texts = Mapping[int, tuple[str, str]]
 WIDE = 480
 
 NEUTRAL: Steps = [(None, "blue")]
+# Steps of a request, as the probe calls them, in their order.
+PHASES = {
+    "resolve": "Résolution du nom",
+    "connect": "Connexion",
+    "tls": "TLS",
+    "processing": "Attente de la réponse",
+    "transfer": "Transfert",
+}
 YES_OR_NO: Texts = {0: ("Non", "red"), 1: ("Oui", "green")}
 
 
@@ -143,9 +151,10 @@ def lines(
     height: int = 8,
     stacked: bool = False,
     most: float | None = None,
+    names: Mapping[str, str] | None = None,
     empty: str = "Rien à montrer",
 ) -> Panel:
-    """Draw values over time; thresholds are lines."""
+    """Draw values over time; thresholds are lines, `names` what series are called in place of their legend."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -169,6 +178,8 @@ def lines(
         .tooltip(shapes.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
         .targets([_target(query, number) for number, query in enumerate(queries)])
     )
+    for name, told in (names or {}).items():
+        panel = panel.override_by_name(name, [dashboard.DynamicConfigValue("displayName", told)])
     if most is not None:
         panel = panel.max(most)
     if stacked:

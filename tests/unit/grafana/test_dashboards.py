@@ -104,7 +104,15 @@ def shown(dashboard: Json) -> Iterator[str]:
     for panel in dashboard["panels"]:
         defaults = panel.get("fieldConfig", {}).get("defaults", {})
         yield from (panel.get("title", ""), panel.get("description", ""), defaults.get("noValue", ""))
-        for mapping in defaults.get("mappings", []):
+        others = [
+            item for override in panel.get("fieldConfig", {}).get("overrides", []) for item in override["properties"]
+        ]
+        yield from (item["value"] for item in others if item["id"] == "displayName")
+        known = [
+            *defaults.get("mappings", []),
+            *(one for item in others if item["id"] == "mappings" for one in item["value"]),
+        ]
+        for mapping in known:
             yield from (result["text"] for result in mapping["options"].values())
     for variable in dashboard.get("templating", {}).get("list", []):
         yield from (variable["label"], variable["description"])
