@@ -46,6 +46,7 @@ COLOURS = {
     "red": "#c4314b",
     "blue": "#3274d9",
     "yellow": "#b8a11d",
+    "purple": "#7d4fb3",
     "text": TEXT,
 }
 SERIES = ["#73bf69", "#5794f2", "#ff9830", "#b877d9", "#f2495c", "#fade2a", "#37872d", "#8ab8ff", "#ca95e5", "#ffb357"]
@@ -176,7 +177,13 @@ def _nothing(frame: Axes, panel: Json, wide: float, high: float) -> None:
 
 def _stat(frame: Axes, panel: Json, values: list[Any], wide: float, high: float) -> None:
     if not values:
-        _nothing(frame, panel, wide, high)
+        (nothing,) = (
+            one["options"]["result"]
+            for one in panel["fieldConfig"]["defaults"]["mappings"]
+            if "match" in one["options"]
+        )
+        frame.set_facecolor(COLOURS[nothing["color"]])
+        frame.text(wide / 2, high / 2 - 0.1, nothing["text"], color="white", fontsize=13, ha="center", va="center")
         return
     value = values[0][2][-1][1]
     plain = panel["options"]["colorMode"] == "value"

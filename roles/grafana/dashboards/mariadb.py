@@ -9,6 +9,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import dashboard
 
 from roles.grafana.dashboards.shared import (
+    DATABASE_WRITABLE,
     YES_OR_NO,
     Query,
     Row,
@@ -42,7 +43,7 @@ def mariadb() -> dashboard.Dashboard:
                 stat(
                     "Enregistrement possible",
                     "Au moins un serveur accepte les écritures.",
-                    'min(mysql_global_variables_read_only{job="mysqld"}) == bool 0',
+                    DATABASE_WRITABLE,
                     unit="none",
                     steps=at_least(1),
                     texts=YES_OR_NO,
@@ -69,6 +70,7 @@ def mariadb() -> dashboard.Dashboard:
                     decimals=1,
                     steps=at_least(0.8, 0.95),
                     empty="aucune lecture",
+                    empty_colour="blue",
                 ),
                 stat(
                     "Retard des copies",
@@ -77,6 +79,7 @@ def mariadb() -> dashboard.Dashboard:
                     unit="suffix: s",
                     steps=at_most(lag),
                     empty="aucune copie",
+                    empty_colour="blue",
                 ),
             ],
         ),

@@ -11,6 +11,8 @@ import re
 from grafana_foundation_sdk.models import dashboard
 
 from roles.grafana.dashboards.shared import (
+    DATABASE_UP,
+    DATABASE_WRITABLE,
     RUNBOOKS,
     YES_OR_NO,
     Query,
@@ -137,7 +139,7 @@ def overview() -> dashboard.Dashboard:
                 stat(
                     "Base de données joignable",
                     "« Non » dès qu'un serveur MariaDB ne répond plus à la supervision.",
-                    'min(mysql_up{job="mysqld"})',
+                    DATABASE_UP,
                     unit="none",
                     steps=at_least(1),
                     texts=YES_OR_NO,
@@ -146,7 +148,7 @@ def overview() -> dashboard.Dashboard:
                 stat(
                     "Enregistrement possible",
                     "Au moins un serveur MariaDB accepte les écritures.",
-                    'min(mysql_global_variables_read_only{job="mysqld"}) == bool 0',
+                    DATABASE_WRITABLE,
                     unit="none",
                     steps=at_least(1),
                     texts=YES_OR_NO,
@@ -275,8 +277,8 @@ def overview() -> dashboard.Dashboard:
                         'min(kube_statefulset_status_replicas_ready{statefulset="openmrs-backend"}) > bool 0',
                         "Serveur OpenMRS",
                     ),
-                    Query('min(mysql_up{job="mysqld"})', "Base de données"),
-                    Query('min(mysql_global_variables_read_only{job="mysqld"}) == bool 0', "Écriture"),
+                    Query(DATABASE_UP, "Base de données"),
+                    Query(DATABASE_WRITABLE, "Écriture"),
                     Query('min(kube_node_status_condition{condition="Ready", status="true"})', "Machines"),
                     texts={0: ("En panne", "red"), 1: ("En service", "green")},
                     span=24,

@@ -37,6 +37,11 @@ Texts = Mapping[int, tuple[str, str]]
 WIDE = 480
 
 NEUTRAL: Steps = [(None, "blue")]
+UNKNOWN = "purple"
+# While the exporter of the database is away, Kubernetes says whether a server is ready. Without one, nothing is saved.
+_READY = 'max(kube_statefulset_status_replicas_ready{namespace="mariadb"})'
+DATABASE_UP = f'min(mysql_up{{job="mysqld"}}) or {_READY} > bool 0'
+DATABASE_WRITABLE = f'min(mysql_global_variables_read_only{{job="mysqld"}}) == bool 0 or {_READY} == 0'
 # Steps of a request, as the probe calls them, in their order.
 PHASES = {
     "resolve": "Résolution du nom",
@@ -110,13 +115,21 @@ def stat(
     steps: Steps = NEUTRAL,
     texts: Texts | None = None,
     empty: str = "inconnu",
+    empty_colour: str = UNKNOWN,
     span: int = 4,
     height: int = 4,
     decimals: int = 0,
     to: str = "",
     history: bool = False,
 ) -> Panel:
-    """Show one value in large letters; `to` is the dashboard that says more, `empty` what nothing means."""
+    """Show one value in large letters; `to` is the dashboard that says more, `empty` what nothing means.
+
+    Without a colour of its own, nothing would have that of the lowest threshold, which is green for many.
+    """
+    nothing = dashboard.DashboardSpecialValueMapOptions(
+        match=dashboard.SpecialValueMatch.NULL_AND_NAN,
+        result=dashboard.ValueMappingResult(text=empty, color=empty_colour, index=0),
+    )
     panel = (
         stats.Panel()
         .title(title)
@@ -134,8 +147,8 @@ def stat(
         .reduce_options(shapes.ReduceDataOptions().calcs(["lastNotNull"]))
         .with_target(_target(query, instant=not history))
     )
-    if texts:
-        panel = panel.mappings([_mapped(texts)])
+    known = [_mapped(texts)] if texts else []
+    panel = panel.mappings([*known, dashboard.SpecialValueMap(options=nothing)])
     if to:
         panel = panel.links([_link("Voir le détail", f"/d/{to}")])
     return panel

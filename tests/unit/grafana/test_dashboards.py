@@ -113,7 +113,8 @@ def shown(dashboard: Json) -> Iterator[str]:
             *(one for item in others if item["id"] == "mappings" for one in item["value"]),
         ]
         for mapping in known:
-            yield from (result["text"] for result in mapping["options"].values())
+            options = mapping["options"]
+            yield from (result["text"] for result in ([options["result"]] if "result" in options else options.values()))
     for variable in dashboard.get("templating", {}).get("list", []):
         yield from (variable["label"], variable["description"])
 
@@ -132,6 +133,10 @@ def flaws(dashboard: Json) -> list[str]:
             found.append(f"{name}: no unit")
         if not defaults.get("noValue"):
             found.append(f"{name}: nothing says what no value means")
+        if panel["type"] == "stat" and not empty_colour(panel) - {
+            step["color"] for step in defaults["thresholds"]["steps"]
+        }:
+            found.append(f"{name}: nothing looks as if it were something")
         if len(defaults["thresholds"]["steps"]) < 2 and panel["type"] in ("stat", "bargauge") and name not in PLAIN:
             found.append(f"{name}: neither good nor bad")
         if panel["datasource"] != {"type": "prometheus", "uid": "prometheus"}:
@@ -144,6 +149,12 @@ def flaws(dashboard: Json) -> list[str]:
             unknown = {label.strip() for label in named} - HARMLESS - {""}
             found += [f"{name}: the label {label} may hold anything" for label in sorted(unknown)]
     return found
+
+
+def empty_colour(panel: Json) -> set[str]:
+    """The colour of no value."""
+    known = (mapping["options"] for mapping in panel["fieldConfig"]["defaults"].get("mappings", []))
+    return {options["result"]["color"] for options in known if options.get("match") == "null+nan"}
 
 
 def overlapping(dashboard: Json) -> list[str]:
@@ -236,7 +247,7 @@ def test_limits_are_those_of_the_alerts() -> None:
 
 def test_what_the_verdict_counts_is_what_the_rule_records() -> None:
     (panel,) = [panel for panel in panels(FILES["overview"]) if panel["title"].startswith("Maintenant")]
-    (mapping,) = panel["fieldConfig"]["defaults"]["mappings"]
+    mapping, _ = panel["fieldConfig"]["defaults"]["mappings"]
     assert set(mapping["options"]) == {"0", "1", "2", "3"}
     recorded = yaml.safe_load((ROOT / "roles/prometheus/files/rules/openmrs.yml").read_text(encoding="utf-8"))
     assert panel["targets"][0]["expr"] in {
@@ -252,7 +263,11 @@ def test_what_the_verdict_counts_is_what_the_rule_records() -> None:
         (lambda panel: panel.update(description=""), "no sentence explains it"),
         (lambda panel: panel["fieldConfig"]["defaults"].pop("unit"), "no unit"),
         (lambda panel: panel["fieldConfig"]["defaults"].pop("noValue"), "nothing says what no value means"),
-        (lambda panel: panel["fieldConfig"]["defaults"]["thresholds"].update(steps=[{}]), "neither good nor bad"),
+        (
+            lambda panel: panel["fieldConfig"]["defaults"]["thresholds"].update(steps=[{"color": "blue"}]),
+            "neither good nor bad",
+        ),
+        (lambda panel: panel["fieldConfig"]["defaults"]["mappings"].pop(), "nothing looks as if it were something"),
         (lambda panel: panel.update(datasource={"type": "loki", "uid": "loki"}), "asks somebody else"),
         (lambda panel: panel["targets"][0].update(expr="sum by (patient) (up)"), "the label patient may hold anything"),
         (lambda panel: panel["targets"][0].update(legendFormat="{{user}}"), "the label user may hold anything"),
