@@ -137,7 +137,7 @@ def test_provisioning_names_what_grafana_knows(files: dict[str, str]) -> None:
     assert set(providers) == {"apiVersion", "providers"}
     for source in sources["datasources"]:
         assert set(source) <= known["datasources"]
-        assert set(source.get("jsonData", {})) <= known[f"jsonData.{source['type']}"]
+        assert set(source.get("jsonData", {})) <= known.get(f"jsonData.{source['type']}", set())
         assert source["editable"] is False
     for provider in providers["providers"]:
         assert set(provider) <= known["providers"]

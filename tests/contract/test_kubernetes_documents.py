@@ -382,6 +382,7 @@ def test_exactly_the_declared_flows_pass(manifests: Manifests) -> None:
         if pod is not None and source != target and allowed(manifests, pods[source], pod, port)
     }
     grafana = {("gateway", "grafana", 3000), ("grafana", "prometheus", 9090), ("prometheus", "grafana", 3000)}
+    grafana |= {("grafana", "loki", 3100)}
     people = {(source, proxy, port) for proxy in SIGN_IN for source, port in (("gateway", 4180), ("prometheus", 44180))}
     people |= {
         (proxy, site, port) for proxy in SIGN_IN for site, port in (("prometheus", 9090), ("alertmanager", 9093))
