@@ -213,14 +213,17 @@ def test_every_line_says_where_it_comes_from_and_how_long_it_is_kept(
 
 
 @contextmanager
-def nobody_listens(text: str, folder: Path, free_port: FreePort) -> Iterator[Received]:
+def nobody_listens(
+    text: str, folder: Path, free_port: FreePort, ends_by: signal.Signals = signal.SIGKILL
+) -> Iterator[Received]:
     """A collector that has read ten lines which nobody takes."""
     refusing = Received(refuses=True)
     write(folder, [f"line {number}" for number in range(10)], namespace="openmrs", container="gateway")
     with collecting(text, folder, free_port, refusing) as (received, metrics, process):
         await_(lambda: read(metrics) == 10, folder)
         yield received
-        os.kill(process.pid, signal.SIGKILL)
+        os.kill(process.pid, ends_by)
+        process.wait(30)
 
 
 def read(metrics: int) -> float:
@@ -247,6 +250,13 @@ def test_what_nobody_took_is_there_after_a_kill(
         await_(lambda: len(set(received.bodies())) == 11, tmp_path, seconds=5)
     # At least once: which of them come twice depends on the moment of the kill.
     assert {f"line {number}" for number in range(11)} == set(received.bodies())
+
+
+def test_what_nobody_took_is_there_after_an_orderly_end(text: str, tmp_path: Path, free_port: FreePort) -> None:
+    with nobody_listens(text, tmp_path, free_port, signal.SIGTERM):
+        pass
+    with collecting(text, tmp_path, free_port) as (received, *_):
+        await_(lambda: {f"line {number}" for number in range(10)} == set(received.bodies()), tmp_path)
 
 
 @pytest.mark.sabotage
