@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -53,8 +52,9 @@ def test_an_operator_sees_it(well: Platform, site: str) -> None:
     page, question = SITES[site]
     with browser(well, site) as client, entra(well) as directory:
         assert sign_in(client, directory, OPERATOR, page).headers["location"] == page
-        assert client.get(question).status_code == 200
-        assert json.loads(client.get(question).text)
+        answer = client.get(question, headers={"Accept": "application/json"})
+        assert answer.status_code == 200
+        assert answer.json()
 
 
 def test_somebody_else_of_the_tenant_does_not(well: Platform) -> None:
