@@ -54,7 +54,10 @@ PLANTED = [
     ("GET /openmrs/login;jsessionid=0A1B2C HTTP/1.1", "GET /openmrs/login;jsessionid=[session] HTTP/1.1"),
     ('"jsessionid": "0A1B2C"', '"jsessionid": "[session]"'),
     ("Authorization: Basic YWRtaW46QWRtaW4xMjM=", "Authorization: Basic [jeton]"),
-    ("token eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln est refusé", "token [jeton] est refusé"),
+    (
+        "token eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln est refusé",  # pragma: allowlist secret
+        "token [jeton] est refusé",
+    ),
     (
         "jdbc:mariadb://db/openmrs?user=openmrs&password=Abc.123-x",
         "jdbc:mariadb://db/openmrs?user=openmrs&password=[secret]",
