@@ -378,7 +378,7 @@ def test_exactly_the_declared_flows_pass(manifests: Manifests) -> None:
         (source, target, port)
         for source in pods
         for target, pod in pods.items()
-        for port in (22, 80, 443, 3000, 3100, 3306, 4180, 8080, 8888, 9090, 9093, 9100, 9104, 9105, 9115, 44180)
+        for port in (22, 80, 443, 3000, 3100, 3306, 4180, 8080, 8888, 9090, 9093, 9100, 9104, 9105, 9113, 9115, 44180)
         if pod is not None and source != target and allowed(manifests, pods[source], pod, port)
     }
     grafana = {("gateway", "grafana", 3000), ("grafana", "prometheus", 9090), ("prometheus", "grafana", 3000)}
@@ -404,6 +404,7 @@ def test_exactly_the_declared_flows_pass(manifests: Manifests) -> None:
         ("prometheus", "loki", 3100),
         ("prometheus", "mariadb", 9105),
         ("prometheus", "mysqld-exporter", 9104),
+        ("prometheus", "openmrs-gateway", 9113),
         ("prometheus", "otel-collector", 8888),
         ("prometheus", "run-reports", 9100),
     }

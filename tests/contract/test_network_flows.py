@@ -44,7 +44,7 @@ FLOWS = [
     ),
 ]
 # What each pod listens on: whatever the table names, and what it does not.
-PORTS = (22, 80, 443, 3000, 3100, 3306, 4180, 8080, 8888, 9090, 9093, 9100, 9104, 9105, 9115, 15012, 15021, 44180)
+PORTS = (22, 80, 443, 3000, 3100, 3306, 4180, 8080, 8888, 9090, 9093, 9100, 9104, 9105, 9113, 9115, 15012, 15021, 44180)
 KINDS = ("NetworkPolicy", "CiliumNetworkPolicy")
 
 

@@ -21,6 +21,8 @@ import pytest
 from tests.contract.conftest import Manifests, find, render_openmrs
 from tests.contract.debian import daemon
 from tests.contract.serving import QuietHandler, serving
+from tests.contract.stand_in import until
+from tests.lab.build.builder import built
 
 PATIENT = "Dupont"
 
@@ -66,6 +68,7 @@ def localize(configuration: str, folder: Path, *, port: int, **upstreams: int) -
     changed = changed.replace("/dev/stderr", str(folder / "error.log"))
     changed = changed.replace("/usr/share/nginx/html", str(folder / "html"))
     changed = changed.replace("/etc/nginx/mime.types", str(daemon("nginx").root / "etc/nginx/mime.types"))
+    changed = changed.replace("listen 127.0.0.1:8081;", f"listen unix:{folder}/status;")
     # As root nginx would hand its workers to a user who may not enter pytest's folder.
     return f"user root;\n{changed}" if os.geteuid() == 0 else changed
 
@@ -139,6 +142,34 @@ def test_paths_lead_where_they_should(running: Gateway) -> None:
     assert ask(running.port, "/manager/html").status == 404
     assert [path for path, _headers in running.frontend.seen] == ["/home"]
     assert [path for path, _headers in running.backend.seen] == ["/openmrs/ws/rest/v1/session"]
+
+
+def test_the_exporter_tells_of_its_connections(running: Gateway, free_port: Callable[[], int]) -> None:
+    port = free_port()
+    process = subprocess.Popen(
+        [
+            built("nginx-prometheus-exporter").binary,
+            f"--nginx.scrape-uri=unix:{running.folder}/status:/stub_status",
+            f"--web.listen-address=127.0.0.1:{port}",
+        ],
+        stderr=subprocess.DEVNULL,
+    )
+
+    def told() -> str:
+        with contextlib.suppress(OSError):
+            return str(ask(port, "/metrics").body, "utf-8")  # type: ignore[attr-defined]
+        return ""
+
+    try:
+        until(lambda: "nginx_up 1" in told(), "the exporter tells of nginx", 20)
+        assert re.search(r"^nginx_connections_active [1-9]", told(), re.MULTILINE)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def test_from_outside_nobody_sees_its_connections(running: Gateway) -> None:
+    assert b"Active connections" not in ask(running.port, "/stub_status").body  # type: ignore[attr-defined]
 
 
 def test_every_answer_carries_the_security_headers(running: Gateway) -> None:
