@@ -47,6 +47,8 @@ def monitoring(platform: Platform) -> Monitoring:
     for metric, playbook in {"platform_findings": "drift", "mariadb_restore_check_success": "restore_check"}.items():
         if not found.values(f'{metric}{{job="run-reports"}}'):
             platform.run(playbook).ok()
+    # Nobody else reads the database of a quiet lab.
+    platform.clinic.search("Martin")
     return found
 
 
