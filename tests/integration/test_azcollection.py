@@ -75,6 +75,7 @@ def run(clients: Path, lab: Lab, record: Path, *arguments: str) -> PlaybookRun:
     return finish(process, record, started=started).ok()
 
 
+@pytest.mark.soak
 def test_its_modules_build_a_network_and_a_cluster_idempotently(clients: Path, empty_lab: Lab, tmp_path: Path) -> None:
     for namespace in ("Microsoft.Compute", "Microsoft.ContainerService", "Microsoft.Network"):
         empty_lab.register(namespace)  # no module of the collection can

@@ -13,8 +13,9 @@ from tests.integration.support.playbook import run_playbook
 from tests.integration.support.sabotage import BREAKS, collection_with
 from tests.integration.support.secrets import all_secrets, everything, leaks
 
-# The creation runs what these consist of; the one that destroys has a test of its own in which nothing is left.
-ELSEWHERE = {"deploy", "destroy", "site"}
+# The creation runs what these consist of, drift and status begin with `compare`; the one that destroys has a test of
+# its own in which nothing is left.
+ELSEWHERE = {"compare", "deploy", "destroy", "preflight", "provision", "site", "verify"}
 PLAYBOOKS = sorted({path.stem for path in (ROOT / "playbooks").glob("*.yml")} - ELSEWHERE)
 # Without these a playbook says what is missing, and does no more.
 ARGUMENTS = {"restore_to": "2026-01-02T03:04:05Z", "secret": "mariadb-openmrs-password", "mariadb_primary": 0}
