@@ -308,6 +308,10 @@ def _states(axes: Axes, panel: Json, values: list[Any]) -> None:
 
 def _time(axes: Axes) -> None:
     first, last = axes.get_xlim()
+    if last - first > 1:
+        # A single moment, which matplotlib gives years: half an hour around it.
+        middle = (first + last) / 2
+        first, last = axes.set_xlim(middle - 1 / 96, middle + 1 / 96)
     minutes = max(1, round((last - first) * 1440 / 6))
     axes.xaxis.set_major_locator(MinuteLocator(byminute=range(0, 60, min(30, minutes)), tz=PARIS))
     axes.xaxis.set_major_formatter(DateFormatter("%H:%M", tz=PARIS))
