@@ -91,7 +91,7 @@ def test_the_class_of_the_platform_names_a_set_that_uses_the_key(converged_lab: 
     assert storage_class["parameters"]["diskEncryptionSetID"].lower() == found.id.lower()
     volumes = json.loads(converged_lab.kubectl("get", "persistentvolumes", "-o", "json"))["items"]
     mine = [one["spec"] for one in volumes if one["spec"].get("storageClassName") == CLASS]
-    assert {spec["claimRef"]["namespace"] for spec in mine} == {"mariadb", "monitoring", "openmrs"}
+    assert {spec["claimRef"]["namespace"] for spec in mine} == {"logging", "mariadb", "monitoring", "openmrs"}
     for spec in mine:
         assert spec["csi"]["volumeAttributes"]["diskEncryptionSetID"].lower() == found.id.lower()
 
