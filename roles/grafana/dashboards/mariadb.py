@@ -21,6 +21,7 @@ from roles.grafana.dashboards.shared import (
     stat,
     states,
 )
+from roles.grafana.dashboards.usage import memory, processor, room
 
 
 def mariadb() -> dashboard.Dashboard:
@@ -177,17 +178,10 @@ def mariadb() -> dashboard.Dashboard:
         Row(
             "Place et mémoire",
             [
-                lines(
+                room(
+                    "mariadb",
                     "Place libre sur les disques",
                     "Part encore libre ; seuils des alertes VolumeAlmostFull et VolumeFull.",
-                    Query(
-                        'min by (persistentvolumeclaim) (kubelet_volume_stats_available_bytes{namespace="mariadb"}) / '
-                        'max by (persistentvolumeclaim) (kubelet_volume_stats_capacity_bytes{namespace="mariadb"})',
-                        "{{persistentvolumeclaim}}",
-                    ),
-                    unit="percentunit",
-                    most=1,
-                    steps=at_least(limit("VolumeFull"), limit("VolumeAlmostFull")),
                 ),
                 lines(
                     "Tampon d'InnoDB",
@@ -202,27 +196,11 @@ def mariadb() -> dashboard.Dashboard:
                     ),
                     unit="bytes",
                 ),
-                lines(
-                    "Mémoire par conteneur, part de sa limite",
+                memory(
+                    "mariadb",
                     "Mémoire que le noyau ne peut pas reprendre ; seuil de l'alerte ContainerMemoryAlmostUsed.",
-                    Query(
-                        'max by (pod, container) (container_memory_rss{namespace="mariadb", container!=""}) / max by (pod, container) '
-                        '(kube_pod_container_resource_limits{namespace="mariadb", resource="memory"})',
-                        "{{pod}} {{container}}",
-                    ),
-                    unit="percentunit",
-                    most=1,
-                    steps=at_most(limit("ContainerMemoryAlmostUsed")),
                 ),
-                lines(
-                    "Processeur par conteneur",
-                    "Cœurs utilisés dans l'espace mariadb.",
-                    Query(
-                        'sum by (pod, container) (rate(container_cpu_usage_seconds_total{namespace="mariadb", container!=""}[$__rate_interval]))',
-                        "{{pod}} {{container}}",
-                    ),
-                    unit="suffix: cœurs",
-                ),
+                processor("mariadb", "Cœurs utilisés dans l'espace mariadb."),
             ],
         ),
     )

@@ -22,6 +22,7 @@ from roles.grafana.dashboards.shared import (
     stat,
     states,
 )
+from roles.grafana.dashboards.usage import memory, processor, room
 
 PODS = 'namespace="openmrs", container!=""'
 
@@ -108,38 +109,17 @@ def openmrs() -> dashboard.Dashboard:
                     span=24,
                     height=5,
                 ),
-                lines(
-                    "Processeur par conteneur",
-                    "Cœurs utilisés. Le serveur en prend beaucoup au démarrage et lors des recherches.",
-                    Query(
-                        f"sum by (pod, container) (rate(container_cpu_usage_seconds_total{{{PODS}}}[$__rate_interval]))",
-                        "{{pod}} {{container}}",
-                    ),
-                    unit="suffix: cœurs",
+                processor(
+                    "openmrs", "Cœurs utilisés. Le serveur en prend beaucoup au démarrage et lors des recherches."
                 ),
-                lines(
-                    "Mémoire par conteneur, part de sa limite",
+                memory(
+                    "openmrs",
                     "Mémoire que le noyau ne peut pas reprendre ; au seuil de l'alerte, l'arrêt (OOM) est proche.",
-                    Query(
-                        f"max by (pod, container) (container_memory_rss{{{PODS}}}) / max by (pod, container) "
-                        '(kube_pod_container_resource_limits{namespace="openmrs", resource="memory"})',
-                        "{{pod}} {{container}}",
-                    ),
-                    unit="percentunit",
-                    most=1,
-                    steps=at_most(limit("ContainerMemoryAlmostUsed")),
                 ),
-                lines(
+                room(
+                    "openmrs",
                     "Place sur le disque des pièces jointes",
                     "Part encore libre du volume d'openmrs-backend ; seuils des alertes VolumeAlmostFull et VolumeFull.",
-                    Query(
-                        'min by (persistentvolumeclaim) (kubelet_volume_stats_available_bytes{namespace="openmrs"}) / '
-                        'max by (persistentvolumeclaim) (kubelet_volume_stats_capacity_bytes{namespace="openmrs"})',
-                        "{{persistentvolumeclaim}}",
-                    ),
-                    unit="percentunit",
-                    most=1,
-                    steps=at_least(limit("VolumeFull"), limit("VolumeAlmostFull")),
                 ),
                 lines(
                     "Trafic réseau d'OpenMRS",
