@@ -24,8 +24,6 @@ from roles.grafana.dashboards.shared import (
 )
 from roles.grafana.dashboards.usage import memory, processor, room
 
-PODS = 'namespace="openmrs", container!=""'
-
 
 def openmrs() -> dashboard.Dashboard:
     """Return the dashboard."""

@@ -131,16 +131,8 @@ def stat(
         result=dashboard.ValueMappingResult(text=empty, color=empty_colour, index=0),
     )
     panel = (
-        stats.Panel()
-        .title(title)
-        .description(about)
-        .datasource(PROMETHEUS)
-        .span(span)
-        .height(height)
-        .unit(unit)
+        _framed(stats.Panel(), title, about, unit=unit, steps=steps, empty=empty, span=span, height=height)
         .decimals(decimals)
-        .thresholds(_thresholds(steps))
-        .no_value(empty)
         .color_mode(common.BigValueColorMode.BACKGROUND if steps is not NEUTRAL else common.BigValueColorMode.VALUE)
         .graph_mode(common.BigValueGraphMode.AREA if history else common.BigValueGraphMode.NONE)
         .text_mode(common.BigValueTextMode.VALUE)
@@ -169,25 +161,12 @@ def lines(
 ) -> Panel:
     """Draw values over time; thresholds are lines, `names` what series are called in place of their legend."""
     panel = (
-        timeseries.Panel()
-        .title(title)
-        .description(about)
-        .datasource(PROMETHEUS)
-        .span(span)
-        .height(height)
-        .unit(unit)
+        _framed(timeseries.Panel(), title, about, unit=unit, steps=steps, empty=empty, span=span, height=height)
         .min(0)
-        .no_value(empty)
-        .thresholds(_thresholds(steps))
         .line_width(2)
         .fill_opacity(30 if stacked else 8)
         .show_points(common.VisibilityMode.NEVER)
-        .legend(
-            shapes.VizLegendOptions()
-            .display_mode(common.LegendDisplayMode.LIST)
-            .placement(common.LegendPlacement.BOTTOM)
-            .show_legend(True)
-        )
+        .legend(_legend())
         .tooltip(shapes.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
         .targets([_target(query, number) for number, query in enumerate(queries)])
     )
@@ -213,26 +192,15 @@ def states(
 ) -> Panel:
     """Draw what was well and what was not over time."""
     return (
-        statetimeline.Panel()
-        .title(title)
-        .description(about)
-        .datasource(PROMETHEUS)
-        .span(span)
-        .height(height)
-        .unit("none")
-        .no_value(empty)
-        .thresholds(_thresholds([(None, "red"), (1, "green")]))
+        _framed(
+            statetimeline.Panel(), title, about, unit="none", steps=at_least(1), empty=empty, span=span, height=height
+        )
         .mappings([_mapped(texts)])
         .show_value(common.VisibilityMode.NEVER)
         .merge_values(True)
         .row_height(0.8)
         .fill_opacity(85)
-        .legend(
-            shapes.VizLegendOptions()
-            .display_mode(common.LegendDisplayMode.LIST)
-            .placement(common.LegendPlacement.BOTTOM)
-            .show_legend(True)
-        )
+        .legend(_legend())
         .targets([_target(query, number) for number, query in enumerate(queries)])
     )
 
@@ -252,17 +220,9 @@ def bars(
 ) -> Panel:
     """Compare values of now, one bar each, the longest first."""
     panel = (
-        bargauge.Panel()
-        .title(title)
-        .description(about)
-        .datasource(PROMETHEUS)
-        .span(span)
-        .height(height)
-        .unit(unit)
+        _framed(bargauge.Panel(), title, about, unit=unit, steps=steps, empty=empty, span=span, height=height)
         .decimals(decimals)
         .min(0)
-        .no_value(empty)
-        .thresholds(_thresholds(steps))
         .orientation(common.VizOrientation.HORIZONTAL)
         .display_mode(common.BarGaugeDisplayMode.BASIC)
         .value_mode(common.BarGaugeValueMode.TEXT)
@@ -291,16 +251,8 @@ def rows(
     """List series of now; `columns` are the labels that show, in their order, and `Value`, each with its heading."""
     names = list(columns)
     panel = (
-        table.Panel()
-        .title(title)
-        .description(about)
-        .datasource(PROMETHEUS)
-        .span(span)
-        .height(height)
-        .unit(unit)
+        _framed(table.Panel(), title, about, unit=unit, steps=steps, empty=empty, span=span, height=height)
         .decimals(decimals)
-        .no_value(empty)
-        .thresholds(_thresholds(steps))
         .with_target(_target(query, instant=True).format(PromQueryFormat.TABLE))
         .with_transformation(
             dashboard.DataTransformerConfig(id_val="filterFieldsByName", options={"include": {"names": names}})
@@ -327,6 +279,31 @@ def rows(
         found = {"title": text, "url": address, "targetBlank": True}
         panel = panel.override_by_name(columns[name], [dashboard.DynamicConfigValue("links", [found])])
     return panel
+
+
+def _framed[Kind: (bargauge.Panel, statetimeline.Panel, stats.Panel, table.Panel, timeseries.Panel)](
+    panel: Kind, title: str, about: str, *, unit: str, steps: Steps, empty: str, span: int, height: int
+) -> Kind:
+    """Give a panel what each has."""
+    return (
+        panel.title(title)
+        .description(about)
+        .datasource(PROMETHEUS)
+        .span(span)
+        .height(height)
+        .unit(unit)
+        .no_value(empty)
+        .thresholds(_thresholds(steps))
+    )
+
+
+def _legend() -> shapes.VizLegendOptions:
+    return (
+        shapes.VizLegendOptions()
+        .display_mode(common.LegendDisplayMode.LIST)
+        .placement(common.LegendPlacement.BOTTOM)
+        .show_legend(True)
+    )
 
 
 def _mapped(texts: Mapping[Any, tuple[str, str]]) -> dashboard.ValueMap:
