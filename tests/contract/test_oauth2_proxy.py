@@ -238,7 +238,10 @@ def test_a_code_counts_once(guarded: Guarded) -> None:
 
 
 def test_another_service_account_signs_nobody_in(azure: Running, tmp_path: Path, free_port: Callable[[], int]) -> None:
-    with guarding(azure, tmp_path, free_port, subject="system:node:one") as guarded, guarded.browser() as browser:
+    with (
+        guarding(azure, tmp_path, free_port, subject="system:serviceaccount:access:default") as guarded,
+        guarded.browser() as browser,
+    ):
         assert guarded.sign_in(browser, OPERATOR).status_code >= 400
         assert browser.get("/graph").status_code in (302, 403)
         assert guarded.reached == []

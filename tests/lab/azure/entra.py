@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import datetime
-import fnmatch
 import uuid
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -300,7 +299,7 @@ class Entra:
         audiences = claims.get("aud", [])
         audiences = [audiences] if isinstance(audiences, str) else audiences
         issuer, subject = str(claims.get("iss", "")), str(claims.get("sub", ""))
-        credentials = self._federated_credentials(principal) + _flexible(principal, issuer, subject)
+        credentials = self._federated_credentials(principal) + _of_application(principal, issuer, subject)
         same_issuer = [found for found in credentials if found["issuer"] == issuer]
         if not same_issuer:
             raise _no_match(700211, "issuer", issuer)
@@ -346,12 +345,9 @@ class Entra:
         raise EntraError("invalid_client", 700027, f"The key '{key_id}' is not among the keys of {issuer}.", status=401)
 
 
-def _flexible(principal: Principal, issuer: str, subject: str) -> list[dict[str, Any]]:
-    """The credential of an application that matches a subject by its pattern, as if it had been made for it.
-
-    https://learn.microsoft.com/entra/workload-id/workload-identities-flexible-federated-identity-credentials
-    """
-    if not any(fnmatch.fnmatchcase(subject, pattern) for pattern in principal.subjects):
+def _of_application(principal: Principal, issuer: str, subject: str) -> list[dict[str, Any]]:
+    """The credential of an application for a ServiceAccount."""
+    if subject not in principal.subjects:
         return []
     return [{"issuer": issuer, "subject": subject, "audiences": ["api://AzureADTokenExchange"]}]
 

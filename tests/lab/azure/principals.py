@@ -17,8 +17,8 @@ KIND = "principal"
 class Principal:
     """An identity. `kind` is ServicePrincipal, ManagedIdentity, Group or User; `resource` the ARM id it belongs to.
 
-    Of an application, `redirect_uris` are where people may be led back to, and `subjects` whose tokens of a cluster it
-    takes in place of a secret, both with * (flexible federated identity credentials).
+    Of an application, `redirect_uris` are where people may be led back to, and `subjects` the ServiceAccounts whose
+    tokens it takes in place of a secret, of any cluster of the lab: there is none yet when it is registered.
     """
 
     object_id: str
@@ -80,8 +80,12 @@ class Directory:
                 object_id=wanted.application_id,
                 client_id=wanted.application_id,
                 name="platform-sign-in",
-                redirect_uris=("https://*.audioprothese.example/*",),
-                subjects=("system:serviceaccount:*",),
+                # What an administrator registers for inventories/lab (roles/oauth2_proxy/README.md).
+                redirect_uris=tuple(
+                    f"https://{site}.lab.audioprothese.example/oauth2/callback"
+                    for site in ("alertmanager", "prometheus")
+                ),
+                subjects=("system:serviceaccount:access:oauth2-proxy",),
             ),
         ):
             if self.by_object_id(principal.object_id) is None:

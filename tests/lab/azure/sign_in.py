@@ -6,7 +6,6 @@ https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow
 from __future__ import annotations
 
 import base64
-import fnmatch
 import hashlib
 import html
 import secrets
@@ -134,7 +133,7 @@ class SignIn:
                 f"Application with identifier '{asked.get('client_id', '')}' was not found in the directory.",
             )
         redirect = asked.get("redirect_uri", "")
-        if not any(fnmatch.fnmatchcase(redirect, pattern) for pattern in found.redirect_uris):
+        if redirect not in found.redirect_uris:
             raise Refusal(
                 "invalid_request",
                 50011,

@@ -86,6 +86,8 @@ def test_somebody_signs_in(azure: Running) -> None:
     [
         ({"client_id": "11111111-2222-4333-8444-555555555555"}, 700016),
         ({"redirect_uri": "https://evil.example/oauth2/callback"}, 50011),
+        ({"redirect_uri": "https://grafana.lab.audioprothese.example/oauth2/callback"}, 50011),
+        ({"redirect_uri": f"{REDIRECT}/"}, 50011),
         ({"redirect_uri": "http://prometheus.lab.audioprothese.example/oauth2/callback"}, 50011),
     ],
 )
