@@ -22,7 +22,7 @@ SOON = 10
 SECONDS = 120
 NIR = "1 84 12 76 451 089 46"
 GATEWAY = '{k8s_namespace_name="openmrs", k8s_container_name="gateway"}'
-WRITER = '{k8s_namespace_name="monitoring", k8s_container_name="writer"}'
+WRITER = '{k8s_namespace_name="monitoring", k8s_container_name="log-writer"}'
 
 
 @pytest.fixture(scope="module")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from tests.end_to_end.support.programs import asked, python_pod, through
 from tests.integration.support.lab import Lab
 
 __all__ = ["Logs", "writer"]
 
-LOKI = "/api/v1/namespaces/logging/pods/loki-0:3100/proxy"
+LOKI = through("logging", "loki-0", 3100)
 NAME = "log-writer"
 MINUTES = 15
 # A line now and every half second, numbered, of somebody who does not exist.
@@ -34,8 +34,7 @@ class Logs:
 
     def ask(self, path: str, **parameters: str) -> Any:
         """Return the data of one answer of its API."""
-        query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
-        return json.loads(self.lab.kubectl("get", "--raw", f"{LOKI}/loki/api/v1/{path}{query}"))["data"]
+        return json.loads(asked(self.lab, f"{LOKI}/loki/api/v1/{path}", **parameters))["data"]
 
     def streams(self, query: str) -> list[dict[str, Any]]:
         """Return the streams of the last minutes that match, with their labels and lines."""
@@ -52,7 +51,7 @@ class Logs:
 
     def metrics(self, name: str) -> dict[str, float]:
         """Return the values of one of its metrics, by their labels as Prometheus sees them."""
-        text = self.lab.kubectl("get", "--raw", f"{LOKI}/metrics")
+        text = asked(self.lab, f"{LOKI}/metrics")
         found = (line.rpartition(" ") for line in text.splitlines() if line.startswith(f"{name}{{"))
         return {labels: float(value) for labels, _, value in found}
 
@@ -64,30 +63,7 @@ class Logs:
 @contextmanager
 def writer(lab: Lab, word: str, number: str) -> Iterator[None]:
     """Run a pod that writes lines with a word and a NIR."""
-    pod = json.loads(lab.kubectl("get", "pod", "mariadb-0", "-n", "mariadb", "-o", "json"))
-    [image] = [one["image"] for one in pod["spec"]["containers"] if one["name"] == "archive"]
-    document: dict[str, Any] = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": NAME, "namespace": "monitoring", "labels": {"app": NAME}},
-        "spec": {
-            "automountServiceAccountToken": False,
-            "terminationGracePeriodSeconds": 1,
-            "securityContext": {"runAsNonRoot": True, "runAsUser": 65534, "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [
-                {
-                    "name": "writer",
-                    "image": image,
-                    "command": ["python3", "-c", PROGRAM, word, number],
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "readOnlyRootFilesystem": True,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
-                }
-            ],
-        },
-    }
+    document = python_pod(lab, NAME, "monitoring", PROGRAM, word, number)
     try:
         lab.kubectl("apply", "-f", "-", stdin=json.dumps(document))
         lab.kubectl("wait", "pod", NAME, "-n", "monitoring", "--for=condition=Ready", "--timeout=60s")

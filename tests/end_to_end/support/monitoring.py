@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from tests.end_to_end.support.programs import asked, python_pod, through
 from tests.integration.support.lab import Lab
 
 __all__ = ["RECEIVER_URL", "Monitoring", "receiver"]
 
+PROMETHEUS = through("monitoring", "prometheus-0", 9090)
 NAME = "alert-receiver"
 PORT = 8080
 RECEIVER_URL = f"http://{NAME}.monitoring.svc.cluster.local:{PORT}/"
@@ -40,9 +41,7 @@ class Monitoring:
 
     def ask(self, path: str, **parameters: str) -> Any:
         """Return the data of one answer of its API."""
-        where = f"/api/v1/namespaces/monitoring/pods/prometheus-0:9090/proxy/api/v1/{path}"
-        query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
-        return json.loads(self.lab.kubectl("get", "--raw", f"{where}{query}"))["data"]
+        return json.loads(asked(self.lab, f"{PROMETHEUS}/api/v1/{path}", **parameters))["data"]
 
     def values(self, query: str) -> list[float]:
         """Return the values of an instant query."""
@@ -75,39 +74,11 @@ class Monitoring:
 @contextmanager
 def receiver(lab: Lab) -> Iterator[Monitoring]:
     """Run a receiver beside Alertmanager, which alone reaches it."""
-    pod = json.loads(lab.kubectl("get", "pod", "mariadb-0", "-n", "mariadb", "-o", "json"))
-    [image] = [one["image"] for one in pod["spec"]["containers"] if one["name"] == "archive"]
     about: dict[str, Any] = {"name": NAME, "namespace": "monitoring", "labels": {"app": NAME}}
     alertmanager = {"app.kubernetes.io/name": "alertmanager"}
     ports = [{"protocol": "TCP", "port": PORT}]
     objects: list[dict[str, Any]] = [
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": about,
-            "spec": {
-                "automountServiceAccountToken": False,
-                "terminationGracePeriodSeconds": 1,
-                "securityContext": {
-                    "runAsNonRoot": True,
-                    "runAsUser": 65534,
-                    "seccompProfile": {"type": "RuntimeDefault"},
-                },
-                "containers": [
-                    {
-                        "name": "receiver",
-                        "image": image,
-                        "command": ["python3", "-c", PROGRAM],
-                        "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
-                        "securityContext": {
-                            "allowPrivilegeEscalation": False,
-                            "readOnlyRootFilesystem": True,
-                            "capabilities": {"drop": ["ALL"]},
-                        },
-                    }
-                ],
-            },
-        },
+        python_pod(lab, NAME, "monitoring", PROGRAM, port=PORT),
         {
             "apiVersion": "v1",
             "kind": "Service",
