@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from tests.contract.conftest import find
+from tests.contract.programs import program
 from tests.contract.rendered import Documents
 from tests.contract.serving import QuietHandler, serving
 from tests.lab.build.builder import built
@@ -118,12 +119,5 @@ def collecting(
     (folder / "collector.yml").write_text(text, encoding="utf-8")
     (folder / "here.yml").write_text(yaml.safe_dump(here), encoding="utf-8")
     command = [str(built("otelcol").binary), f"--config={folder}/collector.yml", f"--config={folder}/here.yml"]
-    with (
-        serving(port, Handler),
-        (folder / "collector.log").open("ab") as log,
-        subprocess.Popen(command, stdout=log, stderr=log, env={"NODE_NAME": "node-1"}) as process,
-    ):
-        try:
-            yield taken, metrics, process
-        finally:
-            process.terminate()
+    with serving(port, Handler), program(command, folder / "collector.log", {"NODE_NAME": "node-1"}) as process:
+        yield taken, metrics, process

@@ -14,6 +14,7 @@ import httpx
 import yaml
 
 from tests.contract.conftest import find
+from tests.contract.programs import program
 from tests.contract.rendered import Documents
 from tests.lab.build.builder import built
 
@@ -92,12 +93,9 @@ def running(
     command = [str(built("loki").binary), f"-config.file={folder}/loki.yml"]
     # None of the ways that the client of Blob knows leads anywhere from here.
     environment = {"AZURE_TOKEN_CREDENTIALS": "WorkloadIdentityCredential"}
-    with (folder / "loki.log").open("w") as log, subprocess.Popen(command, stderr=log, env=environment) as process:
-        try:
-            _await_ready(f"http://127.0.0.1:{port}", folder / "loki.log")
-            yield Loki(f"http://127.0.0.1:{port}")
-        finally:
-            process.terminate()
+    with program(command, folder / "loki.log", environment):
+        _await_ready(f"http://127.0.0.1:{port}", folder / "loki.log")
+        yield Loki(f"http://127.0.0.1:{port}")
 
 
 def _await_ready(address: str, log: Path) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 ROOT = Path(__file__).resolve().parents[2]
 INVENTORIES = ("lab", "production")
@@ -40,6 +42,14 @@ def render(inventory: str, folder: Path, **variables: Any) -> Documents:
     play(inventory, "render", folder, **variables, render_output=str(output))
     documents: Documents = json.loads(output.read_text(encoding="utf-8"))
     return documents
+
+
+def templated(role: str, name: str, **variables: Any) -> str:
+    """A template of a role, with the role's defaults and what an inventory says otherwise."""
+    folder, loader = ROOT / "roles" / role, DataLoader()
+    known = loader.load_from_file(str(folder / "defaults" / "main.yml"), trusted_as_template=True)
+    text = trust_as_template((folder / "templates" / name).read_text(encoding="utf-8"))
+    return str(Templar(loader, variables={**known, **variables}).template(text))
 
 
 def play(inventory: str, playbook: str, folder: Path, **variables: Any) -> None:

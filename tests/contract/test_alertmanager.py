@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 import yaml
 from ansible.errors import AnsibleError
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
 
 from tests.contract.monitoring_tools import run
+from tests.contract.rendered import templated
 from tests.contract.test_prometheus_rules import ALERTS, SYSTEMS
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "prometheus"
@@ -34,10 +33,7 @@ ALL = {"prometheus_receivers": [MAIL, TEAMS, DATABASE], "prometheus_smtp": SMTP,
 
 def configuration(**variables: Any) -> str:
     """The role's template with its defaults and what an inventory says otherwise."""
-    loader = DataLoader()
-    known = loader.load_from_file(str(ROLE / "defaults" / "main.yml"), trusted_as_template=True)
-    text = trust_as_template((ROLE / "templates" / "alertmanager.yml.j2").read_text(encoding="utf-8"))
-    return str(Templar(loader, variables={**known, **variables}).template(text))
+    return templated("prometheus", "alertmanager.yml.j2", **variables)
 
 
 def written(text: str, folder: Path) -> Path:

@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import http.server
 import json
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.programs import program
 from tests.contract.serving import QuietHandler, serving
 from tests.contract.stand_in import until
 from tests.contract.test_alertmanager import configuration, written
@@ -87,12 +87,9 @@ def alertmanager(text: str, folder: Path, port: int) -> Iterator[Callable[..., N
         body = json.dumps([{"labels": label, "annotations": notes} for label in labels])
         assert ask(port, "POST", "/api/v2/alerts", body) == 200
 
-    with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        try:
-            until(lambda: ask(port, "GET", "/-/ready") == 200, "Alertmanager is ready", SECONDS)
-            yield send
-        finally:
-            process.terminate()
+    with program(command, folder / "log"):
+        until(lambda: ask(port, "GET", "/-/ready") == 200, "Alertmanager is ready", SECONDS)
+        yield send
 
 
 @dataclass

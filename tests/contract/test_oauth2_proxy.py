@@ -15,17 +15,16 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import jwt
 import pytest
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.contract.programs import program
+from tests.contract.rendered import templated
 from tests.contract.serving import QuietHandler, serving
 from tests.contract.stand_in import until
 from tests.lab.azure.testing import Running, serve
 from tests.lab.build.builder import built
 from tests.tools.sign_in import keep_cookies, sign_in
 
-ROLE = Path(__file__).resolve().parents[2] / "roles" / "oauth2_proxy"
 HOST = "prometheus.lab.audioprothese.example"
 SUBJECT = "system:serviceaccount:access:oauth2-proxy"
 OPERATOR, VISITOR = "operator@lab.audioprothese.example", "visitor@lab.audioprothese.example"
@@ -57,20 +56,17 @@ class Guarded:
 
 def configuration(azure: Running) -> str:
     """The role's template for a site, with its defaults."""
-    loader = DataLoader()
-    known = loader.load_from_file(str(ROLE / "defaults" / "main.yml"), trusted_as_template=True)
-    text = trust_as_template((ROLE / "templates" / "oauth2-proxy.cfg.j2").read_text(encoding="utf-8"))
-    variables = {
-        **known,
-        "platform_azure_hosts": {"entra": urlsplit(azure.base_url).netloc},
-        "platform_tenant_id": azure.settings.tenant_id,
-        "platform_azure_authorities": "yes",
-        "platform_admin_group_ids": [azure.settings.admin_group_id],
-        "oauth2_proxy_application_id": azure.settings.application_id,
-        "platform_workloads": {"prometheus": {"namespace": "monitoring"}},
-        "oauth2_proxy_site": {"name": "prometheus", "host": HOST, "port": 9090},
-    }
-    return str(Templar(loader, variables=variables).template(text))
+    return templated(
+        "oauth2_proxy",
+        "oauth2-proxy.cfg.j2",
+        platform_azure_hosts={"entra": urlsplit(azure.base_url).netloc},
+        platform_tenant_id=azure.settings.tenant_id,
+        platform_azure_authorities="yes",
+        platform_admin_group_ids=[azure.settings.admin_group_id],
+        platform_workloads={"prometheus": {"namespace": "monitoring"}},
+        oauth2_proxy_application_id=azure.settings.application_id,
+        oauth2_proxy_site={"name": "prometheus", "host": HOST, "port": 9090},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -116,19 +112,11 @@ def guarding(
             self.end_headers()
             self.wfile.write(b"what is guarded")
 
-    process = subprocess.Popen(
-        [built("oauth2-proxy").binary, f"--config={folder / 'oauth2-proxy.cfg'}"],
-        env={"AZURE_FEDERATED_TOKEN_FILE": str(folder / "token")},
-        stdout=(folder / "log").open("w"),
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        with serving(upstream, Service):
-            until(lambda: answers(process, guarded, folder), "the proxy answers", SECONDS)
-            yield guarded
-    finally:
-        process.terminate()
-        process.wait(10)
+    command = [built("oauth2-proxy").binary, f"--config={folder / 'oauth2-proxy.cfg'}"]
+    environment = {"AZURE_FEDERATED_TOKEN_FILE": str(folder / "token")}
+    with serving(upstream, Service), program(command, folder / "log", environment) as process:
+        until(lambda: answers(process, guarded, folder), "the proxy answers", SECONDS)
+        yield guarded
 
 
 def answers(process: subprocess.Popen[bytes], guarded: Guarded, folder: Path) -> bool:

@@ -20,6 +20,7 @@ import pytest
 
 from tests.contract.conftest import Manifests, find, render_openmrs
 from tests.contract.debian import daemon
+from tests.contract.programs import program
 from tests.contract.serving import QuietHandler, serving
 from tests.contract.stand_in import until
 from tests.lab.build.builder import built
@@ -146,26 +147,20 @@ def test_paths_lead_where_they_should(running: Gateway) -> None:
 
 def test_the_exporter_tells_of_its_connections(running: Gateway, free_port: Callable[[], int]) -> None:
     port = free_port()
-    process = subprocess.Popen(
-        [
-            built("nginx-prometheus-exporter").binary,
-            f"--nginx.scrape-uri=unix:{running.folder}/status:/stub_status",
-            f"--web.listen-address=127.0.0.1:{port}",
-        ],
-        stderr=subprocess.DEVNULL,
-    )
+    command = [
+        built("nginx-prometheus-exporter").binary,
+        f"--nginx.scrape-uri=unix:{running.folder}/status:/stub_status",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
 
     def told() -> str:
         with contextlib.suppress(OSError):
             return str(ask(port, "/metrics").body, "utf-8")  # type: ignore[attr-defined]
         return ""
 
-    try:
+    with program(command, running.folder / "exporter.log"):
         until(lambda: "nginx_up 1" in told(), "the exporter tells of nginx", 20)
         assert re.search(r"^nginx_connections_active [1-9]", told(), re.MULTILINE)
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def test_from_outside_nobody_sees_its_connections(running: Gateway) -> None:
