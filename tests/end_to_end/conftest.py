@@ -23,7 +23,7 @@ HOST = "openmrs.lab.audioprothese.example"
 SITE_SECONDS = 1800
 # Small, so that a disk can be seen to grow within what all disks of the lab may take: by variable, whose it is.
 DISKS = {
-    "mariadb_storage_size": ("mariadb", "mariadb", "5Gi"),
+    "mariadb_storage_size": ("mariadb", "mariadb", "3Gi"),
     "openmrs_storage_size": ("openmrs", "openmrs-backend", "3Gi"),
 }
 # So that a test sees what it waits for.
