@@ -426,7 +426,7 @@ def keeps(contract: Contract, rootfs: Rootfs, version: str) -> None:
     ask = [contract.entry_point[0], contract.version]
     with Container(rootfs, command=ask, **nobody) as asked:  # type: ignore[arg-type]
         assert asked.wait(30) == 0
-        assert re.search(rf"version v?{re.escape(version)}\s", asked.output), asked.output
+        assert re.search(rf"\sv?{re.escape(version)}\s", asked.output), asked.output
     if not contract.answers:
         return
     volumes = (f"tmpfs:{contract.folder}",) if data else ()

@@ -322,11 +322,10 @@ def test_pods_reach_the_simulated_azure_by_names_that_its_certificate_carries(
 
 def test_nothing_else_of_the_outside_is_reached(cluster: Cluster, node: RealNode, web: str) -> None:
     for address in ("1.1.1.1", "192.0.2.1", "10.224.1.5"):
-        started = time.monotonic()
         refused = in_pod(cluster, web, "sh", "-c", f"nc -w 20 {address} 443 < /dev/null 2>&1; echo code $?")
         assert "code 1" in refused
-        assert time.monotonic() - started < 10, "it should be refused, not be left waiting"
-    assert "NXDOMAIN" in in_pod(cluster, web, "sh", "-c", "nslookup login.microsoftonline.com 2>&1 || true")
+        assert "timed out" not in refused, "it should be refused, not be left waiting"
+    assert "NXDOMAIN" in in_pod(cluster, web, "sh", "-c", "nslookup graph.microsoft.com 2>&1 || true")
     links = node.namespace.run("ip", "-brief", "link").splitlines()
     assert {line.split("@")[0].split()[0] for line in links if not line.startswith("veth")} == {"lo", "lab0", "lab1"}
 
