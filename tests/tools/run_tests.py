@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run every part of the test suite, all of them even after a failure, and add up the counts.
 
-First the programs of the lab are built that are missing. Then the parts run in lanes, two beside each other, since most
-of them wait more than they compute. What the first lane does is printed as it goes, a part of another one when it is
+First the programs of the lab are built that are missing. Then the parts run in lanes beside each other, since most of
+them wait more than they compute. What the first lane does is printed as it goes, a part of another one when it is
 through. Of the lab's own tests up to three that fail are run once more by themselves, and what passes then is named in
 the summary; what the product promises is broken when it fails once. At the end there is one line per part with its
 time, and as the last line `N passed, N failed`. Names of parts as arguments run only those.
@@ -86,16 +86,14 @@ LANES = [
         Part("lint", ["tests/tools/lint"]),
         pytest("unit", "tests/unit"),
         pytest("contract", "tests/contract"),
-        pytest("integration", "tests/integration"),
+        pytest("lab", "tests/lab/tests", *(f"--ignore={path}" for path in NODES), twice=True),
         Part("molecule", [str(BIN / "python"), "tests/tools/run_molecule.py"], whole),
         Part("sanity", ["tests/tools/sanity"], whole),
     ],
-    [pytest("end_to_end", "tests/end_to_end")],
-    # Whichever of these two is through first goes on with them.
-    [pytest("lab", "tests/lab/tests", *(f"--ignore={path}" for path in NODES), twice=True)],
-    [pytest("nodes", *NODES, twice=True)],
+    # One node with pods at a time: each takes some gigabytes of memory.
+    [pytest("end_to_end", "tests/end_to_end"), pytest("nodes", *NODES, twice=True)],
+    [pytest("integration", "tests/integration")],
 ]
-AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,7 @@ def main() -> int:
     lanes = [[part for part in lane if not wanted or part.name in wanted] for lane in LANES]
     lanes = [lane for lane in lanes if lane]
     rows = [run(PROGRAMS, live=True)] if wanted - {"lint", "unit"} or not wanted else []
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(len(LANES)) as pool:
         started = [
             pool.submit(lambda lane=lane, live=not index: [run(part, live=live) for part in lane])  # type: ignore[misc]
             for index, lane in enumerate(lanes)
