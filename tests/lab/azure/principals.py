@@ -80,12 +80,16 @@ class Directory:
                 object_id=wanted.application_id,
                 client_id=wanted.application_id,
                 name="platform-sign-in",
-                # What an administrator registers for inventories/lab (roles/oauth2_proxy/README.md).
-                redirect_uris=tuple(
-                    f"https://{site}.lab.audioprothese.example/oauth2/callback"
-                    for site in ("alertmanager", "prometheus")
+                # What an administrator registers for inventories/lab (README.md of the roles oauth2_proxy and argocd).
+                redirect_uris=(
+                    "https://alertmanager.lab.audioprothese.example/oauth2/callback",
+                    "https://prometheus.lab.audioprothese.example/oauth2/callback",
+                    "https://argocd.lab.audioprothese.example/auth/callback",
                 ),
-                subjects=("system:serviceaccount:access:oauth2-proxy",),
+                subjects=(
+                    "system:serviceaccount:access:oauth2-proxy",
+                    "system:serviceaccount:argocd:argocd-server",
+                ),
             ),
         ):
             if self.by_object_id(principal.object_id) is None:

@@ -1,0 +1,1 @@
+../argocd/git-verify-wrapper.sh

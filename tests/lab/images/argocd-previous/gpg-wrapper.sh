@@ -1,0 +1,1 @@
+../argocd/gpg-wrapper.sh
