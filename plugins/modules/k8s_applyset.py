@@ -141,10 +141,11 @@ options:
   take_over:
     description:
       - Patterns of field managers whose fields are taken over without O(force_conflicts). By default those are the
-        tools by which people edit objects by hand, which is the drift this module corrects.
+        tools by which people edit objects by hand, which is the drift this module corrects, and Argo CD, of objects
+        that it has let go of.
     type: list
     elements: str
-    default: [before-first-apply, "k9s*", "kubectl*", "Mozilla*"]
+    default: [argocd-controller, before-first-apply, "k9s*", "kubectl*", "Mozilla*"]
   wait:
     description: Wait until the objects are ready.
     type: bool
@@ -197,6 +198,11 @@ attributes:
 notes:
   - Progress is printed while the task runs, from C(-v) on each request with its duration too.
   - An object that Argo CD or another ApplySet manages is refused, not taken over.
+  - What an Application of the set names in its annotation C(platform.audioprothese/takes-over) (patterns as in
+    O(allow_delete), separated by commas) leaves the set when it is no longer declared, and is not deleted. The module
+    lets go of it once Argo CD has marked it. Where no Application is left that an object is marked with, the object is
+    taken back.
+  - An Application is ready when it is synced and healthy as declared, at the declared commit if it names one.
 requirements:
   - kubernetes >= 31
   - openshift >= 0.13.2

@@ -9,12 +9,23 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
 
-from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import PlatformError
+from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import (
+    GuardError,
+    PlatformError,
+)
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.progress import Progress
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.applyset import ApplySet, Scope
-from ansible_collections.audioprothese.platform.plugins.module_utils.kube.client import KubeClient
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.client import FIELD_MANAGER, KubeClient
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.errors import KubeError
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.expansion import grown_claim
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.handover import (
+    ARGO_CD,
+    TRACKING,
+    application_of,
+    bare,
+    is_taken_over,
+    sync_request,
+)
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.objects import Manifest, ObjectId, rank, seal
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.plan import (
     State,
@@ -66,20 +77,21 @@ class Applier:
         self._take_over, self._force, self._timeout = tuple(take_over), force_conflicts, timeout
         self._progress = progress
 
-    def write(self, keeper: State, states: Sequence[State], surplus: Sequence[Object]) -> None:
+    def write(self, keeper: State, states: Sequence[State], surplus: Sequence[Object], taken: Sequence[Object]) -> None:
         """Create, update and prune.
 
         Args:
             keeper: the set's parent.
             states: what is declared.
             surplus: members that are to go.
+            taken: members that Argo CD takes over; the parent remembers where they are until they are let go of.
 
         Raises:
             PlatformError: something could not be written; nothing is pruned then.
         """
         remembered = self._applyset.remembered(keeper.live)
         scope = Scope.of(state.manifest.id for state in states) | remembered
-        during = self._applyset.parent(scope | Scope.of(ObjectId.of(obj) for obj in surplus))
+        during = self._applyset.parent(scope | Scope.of(ObjectId.of(obj) for obj in [*surplus, *taken]))
         home = [
             s for s in states if s.manifest.id.kind == "Namespace" and s.manifest.id.name == self._applyset.namespace
         ]
@@ -96,8 +108,89 @@ class Applier:
             self._apply_all([state for state in rest if rank(state.manifest.id.kind) == place])
         if surplus:
             self.delete(surplus)
-        if keeper.manifest.body != during.body:
-            self._apply_parent(keeper.manifest)
+        self._take_back([state for state in states if state.handed_back])
+        after = self._remembering(keeper, taken)
+        if after.body != during.body:
+            self._apply_parent(after)
+
+    def release(self, keeper: State, members: Sequence[Object], applications: Sequence[Manifest]) -> None:
+        """Let go of members that Argo CD delivers by now; of the others the next run does.
+
+        Args:
+            keeper: the set's parent.
+            members: those that Argo CD takes over.
+            applications: what takes them over, and is asked to sync where one is not marked yet.
+
+        Raises:
+            PlatformError: one could not be let go of.
+        """
+        if any(live is not None and not is_taken_over(live) for live in map(self._current, members)):
+            self._sync(applications)
+        left = [obj for obj in members if not self._let_go(obj)]
+        after = self._remembering(keeper, left)
+        if after.body != self._remembering(keeper, members).body:
+            self._apply_parent(after)
+        if applications:
+            self._report.stop_on([_not_taken_over(obj) for obj in left])
+
+    def _current(self, obj: Object) -> Object | None:
+        identity = ObjectId.of(obj)
+        return self._client.get(resource_of(self._client, obj), identity.name, identity.namespace)
+
+    def _sync(self, applications: Sequence[Manifest]) -> None:
+        asked: dict[ObjectId, Object] = {}
+        for application in applications:
+            resource = self._client.resource(application.api_version, application.id.kind)
+            assert resource is not None  # noqa: S101 - it has been written before
+            self._permit_write()
+            self._progress.say(f"ask {application.id} to sync: what it takes over is not marked yet")
+            request = sync_request(application)
+            asked[application.id] = self._client.apply(
+                resource, request, dry_run=False, force=True, manager=f"{FIELD_MANAGER}-sync"
+            )
+        wait_ready(self._client, asked, timeout=self._timeout, progress=self._progress)
+
+    def _let_go(self, obj: Object) -> bool:
+        resource, identity = resource_of(self._client, obj), ObjectId.of(obj)
+        live = self._current(obj)
+        if live is None:
+            return True
+        if not is_taken_over(live):
+            self._progress.say(f"{identity} stays in the set: Argo CD has not taken it over yet")
+            return False
+        self._permit_write()
+        self._progress.say(f"let go of {identity}: Argo CD delivers it")
+        self._client.apply(resource, bare(live), dry_run=False, force=True)
+        return True
+
+    def _remembering(self, keeper: State, members: Sequence[Object]) -> Manifest:
+        """The set's parent as planned, and as long as these are members, too."""
+        planned = self._applyset.remembered(keeper.manifest.body)
+        return self._applyset.parent(planned | Scope.of(ObjectId.of(obj) for obj in members))
+
+    def _take_back(self, states: Sequence[State]) -> None:
+        """Remove what only Argo CD wanted of these objects, its mark among it.
+
+        Raises:
+            PlatformError: one could not be taken back.
+        """
+        for state in states:
+            identity = state.manifest.id
+            resource = self._client.resource(state.manifest.api_version, identity.kind)
+            assert resource is not None  # noqa: S101 - it has been written before
+            self._progress.say(f"take {identity} back from Argo CD")
+            # While there was its Application, what that wanted may have been put back: then nobody else wants it.
+            self._permit_write()
+            live = self._client.apply(resource, seal(state.body), dry_run=False, force=bool(state.conflicts))
+            self._permit_write()
+            made = self._client.apply(resource, bare(live), dry_run=False, force=True, manager=ARGO_CD)
+            self._report.resources[identity] = made
+            if application_of(made):
+                raise KubeError(
+                    f"it is still marked with the application {application_of(made)}",
+                    where=str(identity),
+                    remedy=f"Remove its annotation {TRACKING}: it was not written by a server-side apply of Argo CD",
+                )
 
     def delete(self, doomed: Sequence[Object]) -> None:
         """Delete objects in the reverse order of creation, and wait until they are gone.
@@ -214,3 +307,11 @@ class Applier:
     def _permit_write(self) -> None:
         self._still_held()
         self._report.wrote = True
+
+
+def _not_taken_over(obj: Object) -> PlatformError:
+    return GuardError(
+        "Argo CD has synced, and not taken it over; it stays as it is",
+        where=str(ObjectId.of(obj)),
+        remedy="Let the revision that is delivered have it, or declare it here",
+    )

@@ -17,6 +17,7 @@ import typing as t
 from collections.abc import Iterable, Mapping
 
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.errors import GuardError
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.handover import application_of
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.objects import Manifest, ObjectId
 
 __all__ = ["PART_OF", "TOOLING", "ApplySet", "Scope", "foreign_owner", "is_controlled"]
@@ -28,9 +29,6 @@ KINDS_ANNOTATION = "applyset.kubernetes.io/contains-group-kinds"
 NAMESPACES_ANNOTATION = "applyset.kubernetes.io/additional-namespaces"
 
 TOOLING = "audioprothese.platform/v1"
-
-_ARGO_TRACKING = "argocd.argoproj.io/tracking-id"
-_ARGO_INSTANCE = "argocd.argoproj.io/instance"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -140,15 +138,18 @@ class ApplySet:
         return bool(((live.get("metadata") or {}).get("labels") or {}).get(PART_OF) == self.id)
 
 
-def foreign_owner(live: Mapping[str, t.Any], applyset: ApplySet) -> str:
-    """Who else manages a live object as a whole: another ApplySet or Argo CD. Empty when nobody does."""
-    metadata = live.get("metadata") or {}
-    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
-    if _ARGO_TRACKING in annotations:
-        return f"Argo CD (application {str(annotations[_ARGO_TRACKING]).partition(':')[0]})"
-    if _ARGO_INSTANCE in labels:
-        return f"Argo CD (application {labels[_ARGO_INSTANCE]})"
-    other = labels.get(PART_OF)
+def foreign_owner(live: Mapping[str, t.Any], applyset: ApplySet, *, handed_back: bool = False) -> str:
+    """Who else manages a live object as a whole: another ApplySet or Argo CD. Empty when nobody does.
+
+    Args:
+        live: the object.
+        applyset: the set that asks.
+        handed_back: Argo CD no longer does, whatever the object is marked with.
+    """
+    application = "" if handed_back else application_of(live)
+    if application:
+        return f"Argo CD (application {application})"
+    other = ((live.get("metadata") or {}).get("labels") or {}).get(PART_OF)
     return f"another ApplySet ({other})" if other and other != applyset.id else ""
 
 

@@ -90,6 +90,7 @@ _RANKS = (
     ("StatefulSet", "DaemonSet", "Deployment", "ReplicaSet", "Pod", "Job", "CronJob"),
     ("HorizontalPodAutoscaler",),
     (),  # kinds not named here: custom resources, after the operators that serve them
+    ("Application",),  # after its project
     ("GatewayClass",),
     ("Gateway", "Ingress"),
     ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "ReferenceGrant"),

@@ -43,7 +43,7 @@ _OPTIONS: dict[str, t.Any] = {
     "take_over": {
         "type": "list",
         "elements": "str",
-        "default": ["before-first-apply", "k9s*", "kubectl*", "Mozilla*"],
+        "default": ["argocd-controller", "before-first-apply", "k9s*", "kubectl*", "Mozilla*"],
     },
     "wait": {"type": "bool", "default": True},
     "wait_timeout": {"type": "int", "default": 600},

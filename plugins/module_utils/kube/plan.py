@@ -16,10 +16,15 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.converge.er
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.findings import Finding
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.plan import Action, Change
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import Redactor
-from ansible_collections.audioprothese.platform.plugins.module_utils.kube.applyset import ApplySet, foreign_owner
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.applyset import (
+    PART_OF,
+    ApplySet,
+    foreign_owner,
+)
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.compare import (
     Difference,
     Owner,
+    Step,
     differences,
     owners,
     path_of_cause,
@@ -30,6 +35,12 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.kube.errors
     ApiError,
     Cause,
     KubeError,
+)
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.handover import (
+    TRACKING,
+    application_of,
+    takes_along,
+    undelivered,
 )
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.objects import (
     Manifest,
@@ -46,12 +57,14 @@ __all__ = [
     "conflicts_of",
     "deletion_order",
     "deletion_problems",
+    "deliveries",
     "explain_refusal",
     "join",
     "may_take_over",
     "plan_claims",
     "plan_deletion",
     "plan_object",
+    "plan_release",
     "state_problems",
     "upgrade_problems",
     "volume_problems",
@@ -61,6 +74,7 @@ SOURCE = "kubernetes"
 
 _INVALID = 422
 _SHOWN = 10
+_TAKES_ALONG = "all that it delivers with it (resources-finalizer.argocd.argoproj.io)"
 _DATA_SERIES = "platform.audioprothese/data-series"
 _MANAGER = re.compile(r'conflict with "([^"]*)"')
 _UNKNOWN_FIELD = re.compile(rf"(\.\S+): {re.escape(NOT_IN_SCHEMA)}")
@@ -100,6 +114,7 @@ class State:
         grown: for a StatefulSet, names of the claim templates that ask for more than the live ones.
         claims: its claims that ask for less, each with its new size.
         exchange: for a StatefulSet, the volumes that others would take the place of.
+        handed_back: it bears the mark of an Application that is gone, or goes in this run.
     """
 
     manifest: Manifest
@@ -112,6 +127,7 @@ class State:
     grown: tuple[str, ...] = ()
     claims: tuple[tuple[Mapping[str, t.Any], str], ...] = ()
     exchange: Exchange | None = None
+    handed_back: bool = False
 
 
 def conflicts_of(causes: Iterable[Cause]) -> tuple[Conflict, ...]:
@@ -153,6 +169,8 @@ def plan_object(state: State, redactor: Redactor) -> tuple[Action | None, list[F
         found = differences(disclose(state.predicted, redactor), live)
     else:
         found = uncovered(disclose(state.body, redactor), live)
+    if state.handed_back:
+        found = [*found, Difference(_place("metadata", "annotations", TRACKING), None, application_of(state.live))]
     if not found:
         return None, []
     action = Action(
@@ -163,6 +181,14 @@ def plan_object(state: State, redactor: Redactor) -> tuple[Action | None, list[F
         unverified=state.predicted is None,
     )
     return action, [_drift(state, difference) for difference in found]
+
+
+def deliveries(state: State) -> list[Finding]:
+    """What Argo CD finds different of what an Application delivers, which is not ours to correct."""
+    return [
+        Finding(source="argocd", resource=name, type=kind, verdict="drift", message=message)
+        for name, kind, message in undelivered(state.live)
+    ]
 
 
 def plan_claims(state: State) -> list[tuple[Action, Finding]]:
@@ -197,6 +223,25 @@ def plan_deletion(live: Mapping[str, t.Any], redactor: Redactor, *, message: str
     return action, finding
 
 
+def plan_release(live: Mapping[str, t.Any], applyset: ApplySet) -> tuple[Action, Finding]:
+    """The action by which a member leaves the set and stays, and what is reported about it."""
+    name, kind = str(ObjectId.of(live)), f"{live['apiVersion']}/{live['kind']}"
+    path = Difference(_place("metadata", "labels", PART_OF), None, applyset.id).path
+    action = Action(verb="update", resource=name, type=kind, changes=[Change(path, None, applyset.id)])
+    finding = Finding(
+        source=SOURCE,
+        resource=name,
+        type=kind,
+        path=path,
+        verdict="drift",
+        action="update",
+        desired=None,
+        live=applyset.id,
+        message="Argo CD delivers it from now on: it leaves the set, and stays",
+    )
+    return action, finding
+
+
 def deletion_order(live: Iterable[Mapping[str, t.Any]]) -> list[Mapping[str, t.Any]]:
     """Objects in the reverse of the order of creation."""
     return sorted(live, key=lambda obj: (-rank(obj["kind"]), ObjectId.of(obj)))
@@ -208,7 +253,7 @@ def state_problems(
     """Why this object must not or cannot be written."""
     where = str(state.manifest.id)
     if state.live is not None:
-        owner = foreign_owner(state.live, applyset)
+        owner = foreign_owner(state.live, applyset, handed_back=state.handed_back)
         if owner:
             return [
                 GuardError(
@@ -312,8 +357,8 @@ def deletion_problems(
                     remedy="Let its owner remove it",
                 )
             )
-        elif not _allowed(identity, allow_delete) and (empty_set or _is_stateful(obj)):
-            why = "the set is empty" if empty_set else "it holds state"
+        elif not _allowed(identity, allow_delete) and (empty_set or _is_stateful(obj) or takes_along(obj)):
+            why = "the set is empty" if empty_set else "it holds state" if _is_stateful(obj) else _TAKES_ALONG
             problems.append(
                 GuardError(
                     f"it would be deleted, and {why}",
@@ -365,6 +410,10 @@ def join(problems: Sequence[PlatformError]) -> PlatformError:
     return kind(f"{len(problems)} problems. " + " ".join([*lines, *rest]))
 
 
+def _place(*keys: str) -> tuple[Step, ...]:
+    return tuple(Step("key", key) for key in keys)
+
+
 def _drift(state: State, difference: Difference) -> Finding:
     taken = next((c for c in state.conflicts if _overlaps(c.path, difference.path)), None)
     writer = _origin(state.live or {}, difference)
@@ -385,6 +434,8 @@ def _drift(state: State, difference: Difference) -> Finding:
 def _message(state: State, difference: Difference, taken: Conflict | None) -> str:
     if state.grown and difference.path.startswith("spec.volumeClaimTemplates"):
         return "it is made anew around its running pods"
+    if state.handed_back and difference.place[-1].name == TRACKING:
+        return "its Application is no longer there, or goes now: it is taken back"
     if state.exchange and difference.path.startswith("spec.volumeClaimTemplates"):
         return "it is stopped, deleted with its pods, and made anew on the other volumes; no claim is touched"
     return f"taken over from the field manager {taken.manager}" if taken else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing as t
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
     "FAILED",
@@ -51,6 +51,9 @@ _STUCK = frozenset(
         "InvalidImageName",
     }
 )
+_COMMIT = 40
+_EMPTY: t.Final[tuple[t.Any, ...]] = (None, {}, [], "")
+_LEFT_OUT: t.Final[tuple[t.Any, ...]] = (*_EMPTY, False)
 _UNSEEN = "the controller has not seen the change yet"
 
 
@@ -208,6 +211,70 @@ def _route(obj: Object) -> Readiness:
     return _READY if accepted >= wanted else Readiness(WAITING, f"accepted by {accepted} of {wanted} gateways")
 
 
+def _application(obj: Object) -> Readiness:
+    """Synced, healthy, and both of what is declared now.
+
+    Source: https://argo-cd.readthedocs.io/en/stable/operator-manual/health/ and the kind's Go types.
+    """
+    spec, status = _spec(obj), _status(obj)
+    sync, operation = status.get("sync") or {}, status.get("operationState") or {}
+    revision, wanted = str(sync.get("revision") or ""), str((spec.get("source") or {}).get("targetRevision") or "")
+    told = {str(condition.get("type")): condition.get("message") for condition in status.get("conditions") or ()}
+    # That a failed sync is not tried again is told as an error, too.
+    refused = told.pop("SyncError", "")
+    problem = next((message for kind, message in told.items() if "Error" in kind), "")
+    health, result = status.get("health") or {}, operation.get("syncResult") or {}
+    # A failure of other settings, or of another revision, is not one of what is declared now.
+    tried = _same(result, spec, "source", "sources") and _same(result, sync, "revision", "revisions")
+    rules = (
+        (
+            not _same(sync.get("comparedTo") or {}, spec, "source", "sources", "destination"),
+            WAITING,
+            problem or "Argo CD has not seen the change yet",
+        ),
+        (bool(problem), WAITING, problem),
+        (bool(obj.get("operation")), WAITING, "a sync is asked for"),
+        (
+            _is_commit(wanted) and revision != wanted,
+            WAITING,
+            f"at revision {revision or 'none'}, not {wanted}",
+        ),
+        (operation.get("phase") == "Running", WAITING, operation.get("message") or "a sync is under way"),
+        (
+            operation.get("phase") in ("Failed", "Error") and tried and sync.get("status") != "Synced",
+            FAILED,
+            operation.get("message") or "its sync failed",
+        ),
+        (
+            sync.get("status") != "Synced",
+            WAITING,
+            refused or f"{sync.get('status') or 'not compared'} at revision {revision or 'none'}",
+        ),
+        (
+            health.get("status") != "Healthy",
+            WAITING,
+            f"{health.get('status') or 'of unknown health'} {health.get('message') or ''}".strip(),
+        ),
+    )
+    return next((Readiness(state, str(reason)) for holds, state, reason in rules if holds), _READY)
+
+
+def _is_commit(revision: str) -> bool:
+    return len(revision) == _COMMIT and set(revision) <= set("0123456789abcdef")
+
+
+def _same(one: Object, other: Object, *parts: str) -> bool:
+    return bool(_bare({part: one.get(part) for part in parts}) == _bare({part: other.get(part) for part in parts}))
+
+
+def _bare(value: t.Any, left_out: Sequence[t.Any] = _LEFT_OUT) -> t.Any:
+    """Without what is empty, which Argo CD leaves out of its copy; a chart's values are not its own."""
+    if isinstance(value, Mapping):
+        inner = {key: _bare(item, _EMPTY if key == "valuesObject" else left_out) for key, item in value.items()}
+        return {key: item for key, item in inner.items() if item not in left_out}
+    return [_bare(item, left_out) for item in value] if isinstance(value, list) else value
+
+
 def _by_condition(kind: str) -> Callable[[Object], Readiness]:
     def predicate(obj: Object) -> Readiness:
         if _stale_condition(obj, kind):
@@ -229,6 +296,7 @@ RESOURCE_PREDICATES: dict[tuple[str, str], Callable[[Object], Readiness]] = {
     ("apps", "DaemonSet"): _daemon_set,
     ("apps", "Deployment"): _deployment,
     ("apps", "StatefulSet"): _stateful_set,
+    ("argoproj.io", "Application"): _application,
     ("batch", "Job"): _job,
     ("cert-manager.io", "Certificate"): _by_condition("Ready"),
     ("cert-manager.io", "ClusterIssuer"): _by_condition("Ready"),

@@ -19,6 +19,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.converge.pl
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.redaction import Redactor
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.result import build_result
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.timing import Timing
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.applyset import ApplySet
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.objects import (
     Manifest,
     ObjectId,
@@ -28,10 +29,12 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.kube.object
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.plan import (
     SOURCE,
     State,
+    deliveries,
     join,
     plan_claims,
     plan_deletion,
     plan_object,
+    plan_release,
 )
 
 __all__ = ["Report"]
@@ -76,13 +79,20 @@ class Report:
             action, findings = plan_object(state, self.redactor)
             claims = plan_claims(state)
             self.actions += [claim for claim, _finding in claims] + ([action] if action else [])
-            self._findings += [finding for _claim, finding in claims] + findings
+            self._findings += [finding for _claim, finding in claims] + findings + deliveries(state)
         for obj in doomed:
             action, finding = plan_deletion(obj, self.redactor, message=message)
             self.actions.append(action)
             self._findings.append(finding)
         self._to_write = frozenset(action.resource for action in self.actions if action.verb != "delete")
         self.planned = True
+
+    def plan_releases(self, taken: Iterable[Object], applyset: ApplySet) -> None:
+        """Plan that these members leave the set, and stay."""
+        for obj in taken:
+            action, finding = plan_release(obj, applyset)
+            self.actions.append(action)
+            self._findings.append(finding)
 
     def is_planned(self, state: State) -> bool:
         """Whether the plan writes this object."""

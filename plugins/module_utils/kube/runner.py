@@ -27,6 +27,15 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.kube.apply 
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.applyset import ApplySet, Scope, is_controlled
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.client import KubeClient
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.errors import KubeError
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube.handover import (
+    APPLICATION,
+    application_of,
+    deliverers,
+    is_handed_back,
+    marks_of,
+    split,
+    takes_along,
+)
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.objects import (
     Manifest,
     ObjectId,
@@ -155,16 +164,18 @@ class Runner:
                 for manifest, body, missing in zip(manifests, bodies, unknown, strict=True)
             ]
             states = client.all(lambda state: predict(client, state, live.namespaces), pending)
-        surplus = self._surplus(manifests, live)
-        keeper = self._parent_state(client, parent, manifests, live, surplus)
+        taken, surplus = split(self._surplus(manifests, live), manifests)
+        states = self._handed_back(client, states, surplus)
+        keeper = self._parent_state(client, parent, manifests, live, [*taken, *surplus])
         report.plan([keeper, *states] if manifests or parent else [], surplus)
+        report.plan_releases(taken, self._applyset)
         report.resources = {state.manifest.id: state.live for state in states if state.live is not None}
         self._guard(client, states, surplus, live, empty=not manifests)
         if self._options.check:
             return
         with report.timing.phase("apply"):
             if report.actions:
-                self._applier(client).write(keeper, states, surplus)
+                self._applier(client).write(keeper, states, surplus, taken)
         if self._options.wait:
             with report.timing.phase("wait"):
                 ready = wait_ready(
@@ -175,6 +186,8 @@ class Runner:
                     replace=lambda pod: self._applier(client).delete([pod]),
                 )
                 report.resources = dict(ready)
+        if taken:
+            self._applier(client).release(keeper, taken, deliverers(manifests) if self._options.wait else [])
 
     def _manifests(self, documents: list[t.Any], client: KubeClient | None = None) -> list[Manifest]:
         found = normalise(documents, namespaced=client.scopes() if client else None)
@@ -214,6 +227,17 @@ class Runner:
             return []
         wanted = {manifest.id for manifest in manifests} | {self._applyset.parent_id}
         return deletion_order(o for i, o in live.members.items() if i not in wanted and not is_controlled(o))
+
+    def _handed_back(self, client: KubeClient, states: Sequence[State], surplus: Sequence[Object]) -> list[State]:
+        """The states, those marked whose Application is gone, or goes with what is no longer declared."""
+        applications = client.preferred(*APPLICATION)
+        # Where there is no such kind, an Argo CD in another cluster delivers what is marked.
+        if applications is None or not any(application_of(state.live) for state in states):
+            return list(states)
+        # One that takes along what it delivers would take these, too.
+        gone = {ObjectId.of(obj) for obj in surplus if not takes_along(obj)}
+        marks = marks_of(obj for obj in client.find(applications) if ObjectId.of(obj) not in gone)
+        return [dataclasses.replace(s, handed_back=is_handed_back(s.live, marks)) for s in states]
 
     def _parent_state(
         self,

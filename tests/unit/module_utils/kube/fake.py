@@ -50,7 +50,7 @@ class FakeCluster:
     def __init__(self, *objects: Object) -> None:
         self.kinds = list(KINDS)
         self.store: dict[ObjectId, Object] = {}
-        self.applied: dict[ObjectId, Object] = {}
+        self.applied: dict[tuple[ObjectId, str], Object] = {}
         self.held: dict[tuple[str, str], str] = {}
         self.refuse: dict[str, ApiError] = {}
         self.fail_write: dict[str, ApiError] = {}
@@ -88,7 +88,8 @@ class FakeCluster:
         for obj in self.store.values():
             if obj["kind"] == "CustomResourceDefinition":
                 spec = obj["spec"]
-                self.kinds.append(Kind(spec["group"], "v1", spec["names"]["kind"], spec["scope"] == "Namespaced"))
+                version = (spec.get("versions") or [{"name": "v1"}])[0]["name"]
+                self.kinds.append(Kind(spec["group"], version, spec["names"]["kind"], spec["scope"] == "Namespaced"))
 
     def resource(self, api_version: str, kind: str) -> Kind | None:
         return next((k for k in self.kinds if (k.group_version, k.kind) == (api_version, kind)), None)
@@ -136,29 +137,39 @@ class FakeCluster:
     ) -> Object:
         identity = ObjectId.of(body)
         name = str(identity)
-        self.log.append(f"{'dry ' if dry_run else ''}apply {name}{' by force' if force else ''}")
+        who = f" as {manager}" if manager else ""
+        self.log.append(f"{'dry ' if dry_run else ''}apply {name}{' by force' if force else ''}{who}")
         if name in self.meddle:
             self.meddle.pop(name)(self)
         if identity.namespace and ObjectId("", "Namespace", "", identity.namespace) not in self.store:
             raise ApiError(f"namespaces {identity.namespace} not found", status=404, reason="NotFound")
         if name in self.refuse:
             raise self.refuse[name]
-        if not dry_run and name in self.fail_write:
-            raise self.fail_write[name]
+        if not dry_run and name + who in self.fail_write:
+            raise self.fail_write[name + who]
         live = self.store.get(identity)
         templates = "volumeClaimTemplates"
-        if identity.kind == "StatefulSet" and live and live["spec"][templates] != body["spec"][templates]:
+        wanted = (body.get("spec") or {}).get(templates)
+        if identity.kind == "StatefulSet" and live and wanted and live["spec"][templates] != wanted:
             text = "updates to statefulset spec for fields other than 'replicas' and a few more are forbidden"
             raise ApiError(text, status=422, reason="Invalid", causes=[Cause("FieldValueForbidden", "spec", text)])
-        after = _merged(copy.deepcopy(live or {}), body, self.applied.get(identity, {}))
+        others = {by: wants for (of, by), wants in self.applied.items() if of == identity and by != manager}
+        held = [(tuple(path.split(".")), by) for (held_by, path), by in self.held.items() if held_by == name]
+        held += [(place, by) for by, wants in others.items() for place in _leaves(wants)]
         causes = [
-            Cause("FieldManagerConflict", f".{path}", f'conflict with "{manager}" using v1')
-            for (held_by, path), manager in self.held.items()
-            if held_by == name and _at(live or {}, path) != _at(dict(body), path) is not None
+            Cause("FieldManagerConflict", f".{'.'.join(place)}", f'conflict with "{by}" using v1')
+            for place, by in held
+            if _at(live or {}, place) != _at(body, place) is not None
         ]
         if causes and not force:
             raise ConflictError("Apply failed with conflicts", status=409, reason="Conflict", causes=causes)
+        others = {by: _yielded(wants, body) for by, wants in others.items()}
+        after = copy.deepcopy(live or {})
+        _merge(after, body, self.applied.get((identity, manager), {}), list(others.values()))
         after["metadata"].setdefault("uid", f"uid-{len(self.store)}")
+        appliers = [by for by, wants in {manager: body, **others}.items() if by and _wants(wants)]
+        if manager or appliers:
+            after["metadata"]["managedFields"] = [{"manager": by, "operation": "Apply"} for by in appliers]
         if not dry_run and after != live:
             after["metadata"]["resourceVersion"] = str(len(self.log))
         if after["kind"] == "Namespace":
@@ -167,7 +178,8 @@ class FakeCluster:
             after["status"] = {"conditions": [{"type": "Established", "status": "True"}]}
         if not dry_run:
             self.store[identity] = copy.deepcopy(after)
-            self.applied[identity] = copy.deepcopy(dict(body))
+            self.applied |= {(identity, by): wants for by, wants in others.items()}
+            self.applied[identity, manager] = copy.deepcopy(dict(body))
         return after
 
     def delete(
@@ -184,22 +196,49 @@ class FakeCluster:
         self.log.append(f"{'dry ' if dry_run else ''}delete {identity}{how}")
         if not dry_run:
             self.store.pop(identity, None)
+            self.applied = {key: wants for key, wants in self.applied.items() if key[0] != identity}
 
 
-def _merged(live: Object, desired: Mapping[str, t.Any], before: Mapping[str, t.Any]) -> Object:
-    for key in before:
-        if key not in desired:
+def _merge(live: Object, desired: Mapping[str, t.Any], before: Mapping[str, t.Any], others: list[Object]) -> None:
+    """Give an object what its manager wants, and take what only it wanted before."""
+    for key in [*before, *(key for key in desired if key not in before)]:
+        wanted, known = desired.get(key), before.get(key)
+        theirs = [other[key] for other in others if key in other]
+        if isinstance(wanted if key in desired else known, Mapping):
+            below = live.setdefault(key, {})
+            _merge(below, wanted or {}, known or {}, [other for other in theirs if isinstance(other, dict)])
+            if key not in desired and not below:
+                del live[key]
+        elif key in desired:
+            live[key] = copy.deepcopy(wanted)
+        elif not theirs:
             live.pop(key, None)
-    for key, value in desired.items():
-        if isinstance(value, Mapping):
-            known = before.get(key)
-            live[key] = _merged(dict(live.get(key) or {}), value, known if isinstance(known, Mapping) else {})
-        else:
-            live[key] = copy.deepcopy(value)
-    return live
 
 
-def _at(obj: t.Any, path: str) -> t.Any:
-    for part in path.split("."):
+def _yielded(wants: Object, body: Mapping[str, t.Any]) -> Object:
+    """What a manager still holds of what it applied once another has applied a body by force."""
+    held = {}
+    for key, value in wants.items():
+        if isinstance(value, dict) and isinstance(body.get(key), Mapping):
+            held[key] = _yielded(value, body[key])
+        elif key not in body or body[key] == value:
+            held[key] = value
+    return held
+
+
+def _wants(body: Mapping[str, t.Any]) -> bool:
+    names = [("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace")]
+    return any(place not in names for place in _leaves(body))
+
+
+def _leaves(obj: Mapping[str, t.Any], place: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = []
+    for key, value in obj.items():
+        found += _leaves(value, (*place, key)) if isinstance(value, Mapping) else [(*place, key)]
+    return found
+
+
+def _at(obj: t.Any, place: tuple[str, ...]) -> t.Any:
+    for part in place:
         obj = obj.get(part) if isinstance(obj, Mapping) else None
     return obj

@@ -89,6 +89,20 @@ def test_foreign_owners(metadata: dict[str, t.Any], expected: str) -> None:
     assert foreign_owner({"metadata": metadata}, SET) == expected
 
 
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ({}, ""),
+        ({PART_OF: SET.id}, ""),
+        ({PART_OF: "applyset-x-v1"}, "another ApplySet (applyset-x-v1)"),
+        ({"argocd.argoproj.io/instance": "shop"}, ""),
+    ],
+)
+def test_what_argo_cd_handed_back_may_still_be_of_another_set(labels: dict[str, str], expected: str) -> None:
+    metadata = {"labels": labels, "annotations": {"argocd.argoproj.io/tracking-id": "shop:apps/Deployment:n/x"}}
+    assert foreign_owner({"metadata": metadata}, SET, handed_back=True) == expected
+
+
 def test_copies_made_by_controllers_are_no_members() -> None:
     assert is_controlled({"metadata": {"ownerReferences": [{"controller": True}]}})
     assert not is_controlled({"metadata": {"ownerReferences": [{"kind": "X"}]}})

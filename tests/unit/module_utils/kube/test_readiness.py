@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.audioprothese.platform.plugins.module_utils.kube import readiness as module
 from ansible_collections.audioprothese.platform.plugins.module_utils.kube.readiness import (
     FAILED,
     READY,
@@ -40,6 +41,55 @@ def stateful(spec: t.Any = None, **status: t.Any) -> dict[str, t.Any]:
 
 def route(*parents: t.Any) -> dict[str, t.Any]:
     return obj("gateway.networking.k8s.io/v1", "HTTPRoute", {"parentRefs": [{}]}, {"parents": list(parents)})
+
+
+COMMIT, OLDER = "a" * 40, "b" * 40
+SOURCE = {
+    "repoURL": "https://git.example/shop",
+    "path": "chart",
+    "targetRevision": COMMIT,
+    "helm": {"valuesObject": {"size": 1, "debug": False}},
+}
+PLACE = {"server": "https://kubernetes.default.svc", "namespace": "shop"}
+
+
+def application(
+    spec: t.Any = None,
+    compared: t.Any = None,
+    *,
+    sync: str = "Synced",
+    revision: str = COMMIT,
+    health: t.Any = None,
+    **status: t.Any,
+) -> dict[str, t.Any]:
+    declared = {"source": SOURCE, "destination": PLACE, **(spec or {})}
+    return obj(
+        "argoproj.io/v1alpha1",
+        "Application",
+        declared,
+        {
+            "sync": {"status": sync, "revision": revision, "comparedTo": {**declared, **(compared or {})}},
+            "health": {"status": "Healthy"} if health is None else health,
+            **status,
+        },
+    )
+
+
+def source(**change: t.Any) -> dict[str, t.Any]:
+    return {"source": {**SOURCE, **change}}
+
+
+def values(**change: t.Any) -> dict[str, t.Any]:
+    return source(helm={"valuesObject": change})
+
+
+def operation(phase: str, revision: str = COMMIT, message: str = "", of: t.Any = SOURCE) -> dict[str, t.Any]:
+    result = {"syncResult": {"revision": revision, "source": of}} if revision else {}
+    return {"operationState": {"phase": phase, **({"message": message} if message else {}), **result}}
+
+
+def trouble(kind: str, message: str) -> dict[str, t.Any]:
+    return {"conditions": [{"type": "OrphanedResourceWarning", "message": "x"}, {"type": kind, "message": message}]}
 
 
 FULL = {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}
@@ -149,6 +199,117 @@ AHEAD = {"currentRevision": "a", "updateRevision": "b"}
 def test_readiness(live: dict[str, t.Any], state: str, reason: str) -> None:
     verdict = readiness(live)
     assert (verdict.state, reason in verdict.reason) == (state, True), verdict
+
+
+UNSEEN = "Argo CD has not seen the change yet"
+
+
+@pytest.mark.parametrize(
+    ("live", "state", "reason"),
+    [
+        (application(), READY, ""),
+        (obj("argoproj.io/v1alpha1", "Application", {"source": SOURCE, "destination": PLACE}), WAITING, UNSEEN),
+        (application(compared=source(targetRevision=OLDER)), WAITING, UNSEEN),
+        (application(compared=source(path="other")), WAITING, UNSEEN),
+        (application(compared={"destination": {**PLACE, "namespace": "other"}}), WAITING, UNSEEN),
+        (application(compared=values(size=2, debug=False)), WAITING, UNSEEN),
+        (application(compared=values(size=1)), WAITING, UNSEEN),
+        (application(compared=values(size=1, debug=True)), WAITING, UNSEEN),
+        (
+            application(compared=source(path="other"), **trouble("ComparisonError", "no such path")),
+            WAITING,
+            "no such path",
+        ),
+        (application(sync="Unknown", revision="", **trouble("ComparisonError", "no access")), WAITING, "no access"),
+        (application(**trouble("InvalidSpecError", "no such project")), WAITING, "no such project"),
+        (application(**trouble("SharedResourceWarning", "shared")), READY, ""),
+        (application(revision=OLDER), WAITING, f"at revision {OLDER}, not {COMMIT}"),
+        (application(revision="", sync="Unknown"), WAITING, f"at revision none, not {COMMIT}"),
+        (application(source(targetRevision="main"), revision=OLDER), READY, ""),
+        (application(source(targetRevision="v1.2.3"), revision=OLDER), READY, ""),
+        (application(source(targetRevision=None), revision=OLDER), READY, ""),
+        (application(**operation("Running")), WAITING, "a sync is under way"),
+        (application(sync="OutOfSync", **operation("Running", message="1 of 3")), WAITING, "1 of 3"),
+        (application(sync="OutOfSync", **operation("Failed", message="quota")), FAILED, "quota"),
+        (application(sync="OutOfSync", **operation("Error")), FAILED, "its sync failed"),
+        (
+            application(sync="OutOfSync", **operation("Failed", message="quota"), **trouble("SyncError", "will not")),
+            FAILED,
+            "quota",
+        ),
+        (application(sync="OutOfSync", **operation("Failed", OLDER, "quota")), WAITING, "OutOfSync at revision aaaa"),
+        (
+            application(revision=OLDER, sync="OutOfSync", **operation("Failed", OLDER, "quota")),
+            WAITING,
+            f"not {COMMIT}",
+        ),
+        (
+            application(sync="OutOfSync", **operation("Failed", of=values(size=2)["source"], message="quota")),
+            WAITING,
+            "OutOfSync",
+        ),
+        (
+            application(source(targetRevision="main"), sync="Unknown", revision="", **operation("Error", "")),
+            WAITING,
+            "Unknown at revision none",
+        ),
+        (application(**operation("Failed", message="quota")), READY, ""),
+        (application(**operation("Succeeded")), READY, ""),
+        (application(sync="OutOfSync", **operation("Succeeded")), WAITING, "OutOfSync at revision aaaa"),
+        (application(sync="OutOfSync", **trouble("SyncError", "would wipe all out")), WAITING, "would wipe all out"),
+        (application(sync=""), WAITING, "not compared at revision aaaa"),
+        (application(health={"status": "Progressing"}), WAITING, "Progressing"),
+        (application(health={"status": "Degraded", "message": "it crashes"}), WAITING, "Degraded it crashes"),
+        (application(health={"status": "Missing"}), WAITING, "Missing"),
+        (application(health={}), WAITING, "of unknown health"),
+        (application(source(targetRevision="main"), sync="OutOfSync", revision=""), WAITING, "at revision none"),
+    ],
+)
+def test_an_application_is_ready_when_what_is_declared_runs(live: dict[str, t.Any], state: str, reason: str) -> None:
+    test_readiness(live, state, reason)
+    if state == READY:
+        assert readiness(live).reason == ""
+
+
+@pytest.mark.parametrize(
+    ("declared", "compared"),
+    [
+        ({"helm": {"valueFiles": [], "parameters": None, "valuesObject": {}}}, {}),
+        ({"helm": {"releaseName": "", "valuesObject": {"a": {}, "b": 1}}}, {"helm": {"valuesObject": {"b": 1}}}),
+        ({"helm": {"skipCrds": False, "releaseName": "a"}}, {"helm": {"releaseName": "a"}}),
+        ({"directory": {"recurse": False}}, {}),
+        (
+            {"helm": {"parameters": [{"name": "a", "value": "1", "forceString": False}]}},
+            {"helm": {"parameters": [{"name": "a", "value": "1"}]}},
+        ),
+        ({"chart": "", "path": "chart"}, {"path": "chart"}),
+    ],
+)
+def test_what_argo_cd_leaves_out_of_its_copy_is_no_change(declared: dict[str, t.Any], compared: t.Any) -> None:
+    url = {"repoURL": "https://git.example/shop"}
+    live = application({"source": {**url, **declared}}, {"source": {**url, **compared}})
+    assert readiness(live).state == READY
+
+
+def test_an_application_may_have_several_sources() -> None:
+    sources = {"source": None, "sources": [SOURCE, {"repoURL": "https://git.example/values", "ref": "values"}]}
+    # In Go it is a struct, which is never left out.
+    empty = {"source": {"repoURL": ""}}
+    assert readiness(application(sources, empty, revision="")).state == READY
+    assert readiness(application(sources, {**empty, "sources": [SOURCE]}, revision="")).reason == UNSEEN
+
+
+def test_an_application_of_another_group_is_not_argo_cds() -> None:
+    assert readiness(application() | {"apiVersion": "app.k8s.io/v1beta1", "status": {}}).state == READY
+
+
+@pytest.mark.sabotage
+@pytest.mark.parametrize("name", ["_bare", "_is_commit"])
+def test_sabotage_what_argo_cd_compared_is_not_looked_at(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, name, lambda *_: False)
+    with pytest.raises(AssertionError):
+        test_readiness(application(compared=source(path="other")), WAITING, UNSEEN)
+        test_readiness(application(revision=OLDER), WAITING, "not")
 
 
 def test_what_is_being_deleted_is_not_ready() -> None:

@@ -90,6 +90,7 @@ def run(
     state: str = "present",
     values: dict[str, t.Any] | None = None,
     key: bytes | None = b"key",
+    hold: t.Callable[[], t.Callable[[], None]] = lambda: lambda: None,
     **options: t.Any,
 ) -> dict[str, t.Any]:
     def lookup(reference: Reference) -> t.Any:
@@ -100,6 +101,7 @@ def run(
         Options(**settings),
         connect=lambda: t.cast("t.Any", cluster),
         lookup=lookup,
+        hold=hold,
         redactor=Redactor(key),
     )
     return runner.present(documents) if state == "present" else runner.absent(documents)
