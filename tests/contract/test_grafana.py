@@ -16,7 +16,7 @@ import yaml
 from tests.contract.conftest import Manifests, find
 from tests.contract.monitoring_tools import run
 from tests.contract.rendered import Documents
-from tests.end_to_end.support.dashboards import DASHBOARDS, Asked, asked
+from tests.end_to_end.support.dashboards import SHIPPED, Asked, asked
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTED: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("grafana_options.yml").read_text(encoding="utf-8"))
@@ -165,7 +165,7 @@ def test_the_files_are_mounted_where_grafana_reads_them(files: dict[str, str], m
 
 def test_every_dashboard_is_shipped_and_fits(manifests: Manifests) -> None:
     shipped = find(manifests, "ConfigMap", "grafana-dashboards")["data"]
-    assert {Path(name).stem for name in shipped} == set(DASHBOARDS)
+    assert {Path(name).stem for name in shipped} == set(SHIPPED)
     assert sum(len(text.encode()) for text in shipped.values()) < 0.8 * MEBIBYTE
     text = "".join(shipped.values())
     assert "runbooks.invalid" not in text
@@ -202,7 +202,7 @@ def unreachable(files: dict[str, str], manifests: Manifests) -> list[str]:
 def test_data_sources_lead_to_services_by_declared_flows(files: dict[str, str], manifests: Manifests) -> None:
     assert unreachable(files, manifests) == []
     uids = {source["uid"] for source in yaml.safe_load(files["datasources.yml"])["datasources"]}
-    used = set(re.findall(r'"datasource": {[^}]*"uid": "([^"]+)"', json.dumps(list(DASHBOARDS.values()))))
+    used = set(re.findall(r'"datasource": {[^}]*"uid": "([^"]+)"', json.dumps(list(SHIPPED.values()))))
     assert used
     assert used <= uids
 
@@ -223,7 +223,7 @@ def test_there_is_none_where_it_is_left_out(rendered: Callable[[str], Documents]
 
 
 def test_prometheus_takes_every_query(tmp_path: Path) -> None:
-    assert refused(asked(), tmp_path) == ""
+    assert refused(asked(SHIPPED), tmp_path) == ""
 
 
 def refused(queries: Iterator[Asked], folder: Path) -> str:

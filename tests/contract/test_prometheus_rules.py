@@ -23,13 +23,15 @@ SUBJECTS = sorted(path.stem for path in RULES.glob("*.yml"))
 Rule = dict[str, Any]
 UNKNOWN = "labels that may hold anything:"
 
-SYSTEMS = {"openmrs", "mariadb", "gateway", "kubernetes", "backup", "monitoring"}
+SYSTEMS = {"openmrs", "mariadb", "gateway", "kubernetes", "backup", "monitoring", "argocd"}
 # Names of machines and of what we declare. A label that is not here could hold what somebody typed: no user, no address
 # of a client, no path of a request reaches a mail.
 HARMLESS = {
     *("severity", "system", "job", "instance", "probe", "namespace", "pod", "container", "node", "mountpoint"),
     *("deployment", "statefulset", "daemonset", "job_name", "persistentvolumeclaim", "resource", "condition"),
     *("layer", "verdict", "playbook", "rule_group", "integration", "operation"),
+    # Of an Application, and of the cluster that it is delivered to.
+    *("name", "server"),
 }
 
 

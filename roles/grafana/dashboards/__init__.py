@@ -12,6 +12,7 @@ from roles.grafana.dashboards.backup import backup
 from roles.grafana.dashboards.costs import costs
 from roles.grafana.dashboards.drift import drift
 from roles.grafana.dashboards.gateway import gateway
+from roles.grafana.dashboards.gitops import gitops
 from roles.grafana.dashboards.kubernetes import kubernetes
 from roles.grafana.dashboards.mariadb import mariadb
 from roles.grafana.dashboards.openmrs import openmrs
@@ -22,5 +23,5 @@ __all__ = ["dashboards"]
 
 def dashboards() -> dict[str, Dashboard]:
     """Return every dashboard by the name of its file."""
-    found = (overview, openmrs, mariadb, gateway, kubernetes, backup, drift, costs)
+    found = (overview, openmrs, mariadb, gateway, kubernetes, backup, gitops, drift, costs)
     return {build.__name__: build() for build in found}

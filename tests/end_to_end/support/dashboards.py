@@ -12,11 +12,14 @@ from typing import Any
 
 from tests.integration.support.lab import ROOT
 
-__all__ = ["DASHBOARDS", "Answers", "Ask", "Asked", "answers", "asked", "metrics"]
+__all__ = ["DASHBOARDS", "SHIPPED", "Answers", "Ask", "Asked", "answers", "asked", "asked_of", "metrics"]
 
 FOLDER = ROOT / "roles" / "grafana" / "files" / "dashboards"
 Json = dict[str, Any]
-DASHBOARDS: dict[str, Json] = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(FOLDER.glob("*.json"))}
+SHIPPED: dict[str, Json] = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(FOLDER.glob("*.json"))}
+# Those that show nothing of a platform as it is by default, each with the reason.
+ELSEWHERE = {"gitops": "Argo CD does not run, but in test_gitops.py, which asks it"}
+DASHBOARDS = {name: dashboard for name, dashboard in SHIPPED.items() if name not in ELSEWHERE}
 # How Prometheus is asked: a path of its API with parameters, and the data of the answer.
 Ask = Callable[..., Any]
 
@@ -60,6 +63,11 @@ def asked(dashboards: Mapping[str, Json] = DASHBOARDS) -> Iterator[Asked]:
                     expr = expr.replace(variable, value)
                 instant = bool(target.get("instant"))
                 yield Asked(name, panel["id"], panel["title"], target["refId"], expr, target["legendFormat"], instant)
+
+
+def asked_of(name: str) -> list[Asked]:
+    """Return every query of one dashboard, of those as well that another test asks."""
+    return list(asked({name: SHIPPED[name]}))
 
 
 def metrics(expr: str) -> set[str]:

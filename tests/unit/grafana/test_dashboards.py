@@ -30,6 +30,7 @@ UIDS = {
     "gateway": "plateforme-passerelle",
     "kubernetes": "plateforme-kubernetes",
     "backup": "plateforme-sauvegarde",
+    "gitops": "plateforme-gitops",
     "drift": "plateforme-derive",
     "costs": "plateforme-couts",
 }
@@ -91,6 +92,7 @@ HARMLESS = {
     *("severity", "summary", "alertname", "instance", "namespace", "pod", "container", "persistentvolumeclaim", "node"),
     *("job", "layer", "probe", "phase", "deployment", "statefulset", "command", "mountpoint", "step"),
     *("verdict", "pool", "image_spec", "alertstate", "type"),
+    *("name", "sync_status", "health_status", "server", "request_type", "le"),
 }
 
 
