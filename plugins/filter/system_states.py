@@ -126,6 +126,8 @@ def _versions(live: Mapping[str, Row], path: str) -> Iterator[str]:
         elif body.get("kind") in ("Deployment", "StatefulSet", "DaemonSet"):
             pod = body["spec"]["template"]["spec"]
             yield from (_short(container["image"]) for container in pod["containers"])
+        elif body.get("kind") == "Application":
+            yield from map(_short, ((body.get("status") or {}).get("summary") or {}).get("images") or ())
 
 
 def _short(image: str) -> str:

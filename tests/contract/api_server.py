@@ -89,18 +89,24 @@ class ApiServer:
         """Create the definition of CiliumNetworkPolicy that the lab's clusters have, and wait until it is served."""
         for manifest in yaml.safe_load(CILIUM.read_text()):
             assert self.apply(manifest).status in (200, 201)
-        _wait(
-            lambda: (
-                requests.get(
-                    f"{self.address}/apis/cilium.io/v2/ciliumnetworkpolicies",
-                    headers={"Authorization": f"Bearer {self.token}"},
-                    verify=str(self.certificate),
-                    timeout=10,
-                ).status_code
-                == requests.codes.ok
-            ),
-            "CiliumNetworkPolicy",
-        )
+        self._await("/apis/cilium.io/v2/ciliumnetworkpolicies")
+
+    def define_argo_cd(self) -> None:
+        """Create the definitions of Argo CD's kinds that the role fetches, and wait until they are served."""
+        for name in ("application", "appproject"):
+            definition = yaml.safe_load((built("argo-cd").folder / "crds" / f"{name}-crd.yaml").read_text())
+            assert self.apply(definition).status in (200, 201)
+            self._await(f"/apis/argoproj.io/v1alpha1/{name}s")
+
+    def _await(self, path: str) -> None:
+        """Wait until a list is served."""
+        headers, url = {"Authorization": f"Bearer {self.token}"}, f"{self.address}{path}"
+
+        def served() -> bool:
+            answer = requests.get(url, headers=headers, verify=str(self.certificate), timeout=10)
+            return bool(answer.status_code == requests.codes.ok)
+
+        _wait(served, path)
 
     def define_gateway_api(self) -> None:
         """Create the definitions of the Gateway API and wait until they are served."""

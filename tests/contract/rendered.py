@@ -44,6 +44,21 @@ def render(inventory: str, folder: Path, **variables: Any) -> Documents:
     return documents
 
 
+def charts(collected: Documents) -> list[dict[str, Any]]:
+    """The charts of an inventory: those that we apply, and those that Argo CD is told to."""
+    applications = [manifest for manifest in collected["kubernetes"] if manifest["kind"] == "Application"]
+    delivered = [
+        {
+            "path": str(ROOT / one["spec"]["source"]["path"]),
+            "release": one["spec"]["source"]["helm"]["releaseName"],
+            "namespace": one["spec"]["destination"]["namespace"],
+            "values": one["spec"]["source"]["helm"]["valuesObject"],
+        }
+        for one in applications
+    ]
+    return [*collected.get("charts", []), *delivered]
+
+
 def templated(role: str, name: str, **variables: Any) -> str:
     """A template of a role, with the role's defaults and what an inventory says otherwise."""
     folder, loader = ROOT / "roles" / role, DataLoader()

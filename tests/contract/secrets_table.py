@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.audioprothese.platform.plugins.module_utils.converge.references import find_references
 
-from tests.contract.rendered import ROOT, Documents, render
+from tests.contract.rendered import ROOT, Documents, charts, render
 
 DOCUMENT = ROOT / "docs" / "secrets.md"
 MARKS = ("<!-- table: begin -->\n", "<!-- table: end -->\n")
@@ -29,7 +29,7 @@ def uses(documents: Documents) -> Iterator[tuple[str, str]]:
         metadata = manifest["metadata"]
         where = "/".join(filter(None, (manifest["kind"], metadata.get("namespace"), metadata["name"])))
         yield from ((name, where) for name in _named(manifest))
-    for chart in documents.get("charts", []):
+    for chart in charts(documents):
         yield from ((name, f"chart {chart['release']}") for name in _named(chart))
     for account in documents["mariadb_accounts"]:
         yield from ((name, f"account {account['user']}@{account.get('host', '%')}") for name in _named(account))

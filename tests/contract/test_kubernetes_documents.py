@@ -16,7 +16,7 @@ from ansible_collections.audioprothese.platform.plugins.plugin_utils.helm import
 
 from tests.contract.api_server import ApiServer, api_server
 from tests.contract.conftest import Manifests, find
-from tests.contract.rendered import INVENTORIES, Documents
+from tests.contract.rendered import INVENTORIES, Documents, charts
 from tests.lab.build.builder import built
 
 # Applied for good because the judgement of others depends on them.
@@ -37,19 +37,30 @@ WORKLOADS = {
     "prometheus",
     "run-reports",
 }
-# Left out where platform_grafana is false.
-OPTIONAL = {"grafana"}
-ASKS_THE_API = {"kube-state-metrics", "prometheus"}
+ARGO_CD = {
+    "argocd-application-controller",
+    "argocd-notifications-controller",
+    "argocd-redis",
+    "argocd-repo-server",
+    "argocd-server",
+}
+# Left out where platform_grafana and platform_argocd are false.
+OPTIONAL = {"grafana", *ARGO_CD}
+ASKS_THE_API = {"kube-state-metrics", "prometheus"} | ARGO_CD - {"argocd-redis", "argocd-repo-server"}
+# Argo CD keeps in Secrets where it delivers from and to. A repository that anybody may read has no password.
+NO_SECRETS = {"cluster-in-cluster", "repository"}
 KUBERNETES = "1.35"
-NAMESPACES = ("access", "openmrs", "mariadb", "gateway", "monitoring", "logging", "node-monitoring")
+PORTS = {22, 80, 443, 3000, 3100, 3306, 4180, 6379, 8080, 8081, 8082, 8083, 8084, 8888, 9001}
+PORTS |= {9090, 9093, 9100, 9104, 9105, 9113, 9115, 44180}
+NAMESPACES = ("access", "argocd", "openmrs", "mariadb", "gateway", "monitoring", "logging", "node-monitoring")
 
 
 @pytest.fixture(scope="module", params=INVENTORIES)
 def manifests(request: pytest.FixtureRequest, rendered: Callable[[str], Documents]) -> Manifests:
     """All objects of an inventory, those of charts included."""
     collected, helm = rendered(request.param), str(built("helm").binary)
-    charts = [manifest for one in collected["charts"] for manifest in render_chart(one, helm_binary=helm)]
-    return [*collected["kubernetes"], *charts]
+    made = [manifest for one in charts(collected) for manifest in render_chart(one, helm_binary=helm)]
+    return [*collected["kubernetes"], *made]
 
 
 @contextlib.contextmanager
@@ -58,6 +69,7 @@ def prepared(manifests: Manifests, folder: Path, free_port: Callable[[], int]) -
     with api_server(folder, free_port) as found:
         found.define_gateway_api()
         found.define_cilium()
+        found.define_argo_cd()
         for kind in FIRST:
             for manifest in manifests:
                 if manifest["kind"] == kind:
@@ -139,7 +151,7 @@ def test_the_published_schemas_agree(manifests: Manifests) -> None:
             kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
         except kubernetes_validate.SchemaNotFoundError:
             strangers.add(manifest["apiVersion"].partition("/")[0])
-    assert strangers <= {"gateway.networking.k8s.io", "cilium.io"}
+    assert strangers <= {"gateway.networking.k8s.io", "cilium.io", "argoproj.io"}
 
 
 @pytest.mark.sabotage
@@ -273,7 +285,7 @@ def test_no_password_and_no_token_is_in_any_document(manifests: Manifests) -> No
         if manifest["kind"] == "Secret":
             for value in manifest["stringData"].values():
                 lines = [line for line in value.splitlines() if "password" in line] or [value]
-                assert all("${secret:" in line for line in lines)
+                assert manifest["metadata"]["name"] in NO_SECRETS or all("${secret:" in line for line in lines)
             assert "data" not in manifest
     for workload in workloads(manifests):
         spec = workload["spec"]["template"]["spec"]
@@ -289,6 +301,7 @@ def test_every_account_mounts_no_token(manifests: Manifests) -> None:
     assert all(account["automountServiceAccountToken"] is False for account in accounts)
     used = {workload["spec"]["template"]["spec"]["serviceAccountName"] for workload in workloads(manifests)}
     assert used == {account["metadata"]["name"] for account in accounts} - {
+        "argocd-deployer",
         "default",
         "gateway",
         "node-exporter",
@@ -378,16 +391,32 @@ def test_exactly_the_declared_flows_pass(manifests: Manifests) -> None:
         (source, target, port)
         for source in pods
         for target, pod in pods.items()
-        for port in (22, 80, 443, 3000, 3100, 3306, 4180, 8080, 8888, 9090, 9093, 9100, 9104, 9105, 9113, 9115, 44180)
+        for port in PORTS
         if pod is not None and source != target and allowed(manifests, pods[source], pod, port)
     }
     grafana = {("gateway", "grafana", 3000), ("grafana", "prometheus", 9090), ("prometheus", "grafana", 3000)}
     grafana |= {("grafana", "loki", 3100)}
+    argo_cd = {(f"argocd-{name}", "argocd-repo-server", 8081) for name in ("server", "application-controller")}
+    argo_cd |= {
+        (f"argocd-{name}", "argocd-redis", 6379) for name in ("server", "application-controller", "repo-server")
+    }
+    argo_cd |= {("gateway", "argocd-server", 8080), ("argocd-notifications-controller", "alertmanager", 9093)}
+    argo_cd |= {("argocd-notifications-controller", "argocd-repo-server", 8081)}
+    argo_cd |= {
+        ("prometheus", f"argocd-{name}", port)
+        for name, port in (
+            ("application-controller", 8082),
+            ("notifications-controller", 9001),
+            ("repo-server", 8084),
+            ("server", 8083),
+        )
+    }
     people = {(source, proxy, port) for proxy in SIGN_IN for source, port in (("gateway", 4180), ("prometheus", 44180))}
     people |= {
         (proxy, site, port) for proxy in SIGN_IN for site, port in (("prometheus", 9090), ("alertmanager", 9093))
     }
-    assert passing == people | (grafana if "grafana" in pods else set()) | {
+    optional = (grafana if "grafana" in pods else set()) | (argo_cd if "argocd-server" in pods else set())
+    assert passing == people | optional | {
         ("internet", "gateway", 80),
         ("internet", "gateway", 443),
         ("gateway", "openmrs-gateway", 8080),

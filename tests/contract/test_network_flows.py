@@ -44,7 +44,10 @@ FLOWS = [
     ),
 ]
 # What each pod listens on: whatever the table names, and what it does not.
-PORTS = (22, 80, 443, 3000, 3100, 3306, 4180, 8080, 8888, 9090, 9093, 9100, 9104, 9105, 9113, 9115, 15012, 15021, 44180)
+PORTS = (
+    *(22, 80, 443, 3000, 3100, 3306, 4180, 6379, 8080, 8081, 8082, 8083, 8084, 8888, 9001, 9090, 9093),
+    *(9100, 9104, 9105, 9113, 9115, 15012, 15021, 44180),
+)
 KINDS = ("NetworkPolicy", "CiliumNetworkPolicy")
 # Whose policies are between records and everybody else.
 GUARDS_RECORDS = {"mariadb", "openmrs-backend", "openmrs-gateway", "oauth2-proxy", "loki"}
@@ -152,7 +155,8 @@ def test_only_who_asks_the_api_server_reaches_it(lab: PolicyLab) -> None:
     # It listens on loopback: closed, and not cut.
     reached = {name for name, answer in zip(WORKLOADS, answers, strict=True) if answer != "cut"}
     # The add-on's own pods are nobody's business here.
-    assert reached == {"operator", "istiod", "prometheus", "kube-state-metrics"}
+    argo_cd = {f"argocd-{name}" for name in ("application-controller", "notifications-controller", "server")}
+    assert reached == {"operator", "istiod", "prometheus", "kube-state-metrics"} | argo_cd
 
 
 @pytest.mark.sabotage

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
 from tests.end_to_end.conftest import Platform
+from tests.end_to_end.support.people import OPERATOR, VISITOR, browser, entra
 from tests.integration.support.waiting import until
 from tests.tools.sign_in import sign_in
 
 SITES = {"prometheus": ("/graph", "/api/v1/query?query=up"), "alertmanager": ("/", "/api/v2/status")}
-OPERATOR, VISITOR = "operator@lab.audioprothese.example", "visitor@lab.audioprothese.example"
 SECONDS = 60
-
-
-@contextmanager
-def browser(platform: Platform, site: str) -> Iterator[httpx.Client]:
-    """Somebody's browser at a site, through the gateway."""
-    host = platform.clinic.host.replace("openmrs.", f"{site}.", 1)
-    with replace(platform.clinic, host=host).client() as client:
-        client.headers["Accept"] = "text/html"
-        yield client
-
-
-def entra(platform: Platform) -> httpx.Client:
-    """The directory that people are led to."""
-    return httpx.Client(
-        base_url=platform.lab.info["authority_host"], verify=platform.lab.info["ca_file"], trust_env=False
-    )
 
 
 @pytest.mark.parametrize("site", SITES)

@@ -410,6 +410,22 @@ RULES: t.Final = (
         when="platform_grafana",
     ),
     Rule(
+        variable="argocd_application_id",
+        holds=_guid,
+        what="is not the id of an application, so that nobody could sign in to Argo CD",
+        remedy="Register one in Entra ID (roles/argocd/README.md), give its appId; or set platform_argocd to false",
+        production_only=False,
+        when="platform_argocd",
+    ),
+    Rule(
+        variable="platform_repository",
+        holds=lambda url: str(url).startswith("https://"),
+        what="is not reached by HTTPS, so that whoever is on the way decides what runs",
+        remedy="Give its https:// address",
+        production_only=False,
+        when="platform_argocd",
+    ),
+    Rule(
         variable="oauth2_proxy_application_id",
         holds=_guid,
         what="is not the id of an application, so that nobody could sign in to Prometheus and Alertmanager",

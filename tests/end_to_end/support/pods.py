@@ -13,7 +13,7 @@ from tests.integration.support.lab import Lab
 
 __all__ = ["await_rollouts", "kill_process", "pod_names", "restarts"]
 
-PLATFORM = ("access", "gateway", "logging", "mariadb", "monitoring", "node-monitoring", "openmrs")
+PLATFORM = ("access", "argocd", "gateway", "logging", "mariadb", "monitoring", "node-monitoring", "openmrs")
 EVERY_SECONDS = 1.0
 
 

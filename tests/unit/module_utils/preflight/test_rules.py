@@ -59,6 +59,9 @@ GOOD: dict[str, t.Any] = {
     "platform_grafana": True,
     "grafana_application_id": GUID,
     "platform_guarded_sites": {"prometheus": {"host": "prometheus.example.fr", "port": 9090}},
+    "platform_argocd": True,
+    "platform_repository": "https://git.example.fr/platform.git",
+    "argocd_application_id": GUID,
     "oauth2_proxy_application_id": GUID,
     "oauth2_proxy_allowed_groups": [GUID],
     "backup_vault_schedule": {"interval": "PT4H", "start": "01:00", "retention_days": 30},
@@ -95,6 +98,8 @@ BAD = [
     ("platform_backup_vault", "no", True),
     ("grafana_application_id", "", False),
     ("grafana_application_id", "grafana", False),
+    ("argocd_application_id", "", False),
+    ("platform_repository", "http://git.example.fr/platform.git", False),
     ("oauth2_proxy_application_id", "", False),
     ("oauth2_proxy_allowed_groups", [], False),
     ("oauth2_proxy_allowed_groups", ["operators"], False),
@@ -172,6 +177,11 @@ def test_an_environment_may_order_no_certificate():
 
 def test_an_environment_without_grafana_needs_no_application():
     values = {**GOOD, "platform_grafana": "false", "grafana_application_id": ""}
+    assert check_rules(values.__getitem__, production=True) == []
+
+
+def test_an_environment_without_argo_cd_needs_neither_application_nor_repository():
+    values = {**GOOD, "platform_argocd": "false", "argocd_application_id": "", "platform_repository": ""}
     assert check_rules(values.__getitem__, production=True) == []
 
 

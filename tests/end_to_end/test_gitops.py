@@ -1,0 +1,262 @@
+"""Argo CD delivers OpenMRS from Git: what is committed runs, and nothing that was confirmed is lost on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.conftest import Platform
+from tests.end_to_end.support.dashboards import answers, asked_of
+from tests.end_to_end.support.git import Repository, repository
+from tests.end_to_end.support.monitoring import RECEIVER_URL, Monitoring, receiver
+from tests.end_to_end.support.people import OPERATOR, VISITOR, browser, entra
+from tests.end_to_end.support.pods import await_rollouts, pods
+from tests.integration.support.lab import ROOT
+from tests.integration.support.lab_vault import set_secret
+from tests.integration.support.playbook import PlaybookRun
+from tests.integration.support.waiting import until
+from tests.lab.build.builder import built
+from tests.tools.sign_in import sign_in
+
+CHART = ROOT / "charts" / "openmrs"
+SECONDS = 300
+APPLICATION = ("application", "openmrs", "-n", "argocd")
+TRACKING = "argocd.argoproj.io/tracking-id"
+PART_OF = "applyset.kubernetes.io/part-of"
+GATEWAY = "templates/gateway/deployment.yaml"
+KINDS = "configmaps,deployments,poddisruptionbudgets,serviceaccounts,services,statefulsets"
+DIRECT = {"openmrs_delivery": "direct"}
+
+
+@dataclass
+class Delivery:
+    """The platform with Argo CD, and the repository that it delivers from."""
+
+    platform: Platform
+    repository: Repository
+
+    def site(self, revision: str, *arguments: str) -> PlaybookRun:
+        """Have Argo CD deliver a revision."""
+        declared = {"openmrs_delivery": "argocd", "openmrs_revision": revision}
+        return self.platform.site(*arguments, extra=declared)
+
+    def application(self) -> dict[str, Any]:
+        """What Argo CD says."""
+        found = json.loads(self.platform.lab.kubectl("get", *APPLICATION, "-o", "json"))
+        return dict(found.get("status", {}))
+
+    def is_at(self, revision: str, health: str = "Healthy") -> bool:
+        """Whether this revision is what runs."""
+        status = self.application()
+        sync, seen = status.get("sync", {}), status.get("health", {}).get("status")
+        return (sync.get("status"), sync.get("revision"), seen) == ("Synced", revision, health)
+
+    def refresh(self) -> None:
+        """Have it look at the repository now, as a webhook would."""
+        annotation = "argocd.argoproj.io/refresh=normal"
+        self.platform.lab.kubectl("annotate", *APPLICATION, annotation, "--overwrite")
+
+    def objects(self) -> dict[str, dict[str, Any]]:
+        """What the chart made, by kind and name."""
+        selector = "app.kubernetes.io/instance=openmrs"
+        listed = self.platform.lab.kubectl("get", KINDS, "-n", "openmrs", "-l", selector, "-o", "json")
+        return {f"{one['kind']}/{one['metadata']['name']}": one for one in json.loads(listed)["items"]}
+
+    def running(self) -> dict[str, int]:
+        """The pods of OpenMRS by their uid, and how often each was started again."""
+        return {
+            pod["metadata"]["uid"]: sum(s["restartCount"] for s in pod["status"]["containerStatuses"])
+            for pod in pods(self.platform.lab, "openmrs", "app.kubernetes.io/name=openmrs")
+        }
+
+
+@pytest.fixture(scope="module")
+def delivery(platform: Platform) -> Iterator[Delivery]:
+    """Give Argo CD beside OpenMRS, which is still delivered directly."""
+    with repository(platform.lab) as found:
+        declared = {
+            "platform_argocd": True,
+            "platform_repository": found.url,
+            "argocd_repository_authorities": found.authority,
+            "argocd_definitions_url": (built("argo-cd").folder / "crds").as_uri(),
+        }
+        platform.declared |= declared
+        platform.site(extra=DIRECT).ok()
+        yield Delivery(platform, found)
+        platform.site(extra=DIRECT).ok()
+        for name in declared:
+            del platform.declared[name]
+        platform.site().ok()
+
+
+@pytest.fixture
+def chart(tmp_path: Path) -> Path:
+    """A copy of the chart to change."""
+    return Path(shutil.copytree(CHART, tmp_path / "chart"))
+
+
+def owners(one: dict[str, Any]) -> str:
+    """Whose an object is, by the marks on it."""
+    marked = str(one["metadata"].get("annotations", {}).get(TRACKING, "")).startswith("openmrs:")
+    return " and ".join(["Argo CD"] * marked + ["us"] * (PART_OF in one["metadata"].get("labels", {})))
+
+
+def changed(chart: Path, path: str, old: str, new: str) -> Path:
+    """The chart, with something else in one of its files."""
+    text = (chart / path).read_text()
+    assert old in text
+    (chart / path).write_text(text.replace(old, new, 1))
+    return chart
+
+
+def test_nobody_sees_it_without_a_sign_in(delivery: Delivery) -> None:
+    clinic = delivery.platform.clinic
+    with replace(clinic, host=clinic.host.replace("openmrs.", "argocd.", 1)).client() as client:
+        assert client.get("/api/v1/settings").json()["userLoginsDisabled"] is True
+        for path in ("applications", "clusters", "repositories", "projects", "account", "stream/applications"):
+            assert client.get(f"/api/v1/{path}").status_code == 401, path
+        assert client.post("/api/v1/session", json={"username": "admin", "password": "admin"}).status_code >= 400
+        assert client.get("/metrics").status_code in (404, 401, 200)
+        assert "argocd_" not in client.get("/metrics").text
+
+
+def test_an_operator_sees_everything_and_somebody_else_of_the_tenant_nothing(delivery: Delivery) -> None:
+    def projects(login: str) -> int:
+        with browser(delivery.platform, "argocd") as client, entra(delivery.platform) as directory:
+            sign_in(client, directory, login, "/auth/login")
+            answer = client.get("/api/v1/projects")
+            assert answer.status_code == 200, answer.text
+            return len(answer.json().get("items") or [])
+
+    assert projects(OPERATOR) == len({"default", "openmrs"})
+    assert projects(VISITOR) == 0
+
+
+def test_it_takes_over_what_runs_without_a_restart(well: Platform, delivery: Delivery) -> None:
+    del well
+    before, there = delivery.running(), delivery.objects()
+    head = delivery.repository.git("rev-parse", "HEAD")
+    delivery.site(head).ok()
+    assert delivery.running() == before
+    now = delivery.objects()
+    assert {name: one["metadata"]["uid"] for name, one in now.items()} == {
+        name: one["metadata"]["uid"] for name, one in there.items()
+    }
+    assert {name: owners(one) for name, one in now.items()} == dict.fromkeys(now, "Argo CD")
+    assert delivery.site(head).changed == 0
+
+
+def test_what_is_committed_runs(well: Platform, delivery: Delivery, chart: Path) -> None:
+    label = "        committed: first\n      annotations:\n"
+    commit = delivery.repository.commit("A label", changed(chart, GATEWAY, "      annotations:\n", label))
+    done = delivery.site(commit)
+    done.ok()
+    assert delivery.is_at(commit)
+    labels = [pod["metadata"]["labels"] for pod in pods(well.lab, "openmrs", "app.kubernetes.io/component=gateway")]
+    assert {one.get("committed") for one in labels} == {"first"}
+    well.run("verify").ok()
+
+
+def test_what_is_changed_by_hand_is_put_back(well: Platform, delivery: Delivery) -> None:
+    well.lab.kubectl("scale", "deployment", "openmrs-frontend", "-n", "openmrs", "--replicas=3")
+
+    def put_back() -> bool:
+        return bool(delivery.objects()["Deployment/openmrs-frontend"]["spec"]["replicas"] == 2)
+
+    until(put_back, "Argo CD corrects it", SECONDS, every=1)
+    await_rollouts(well.lab)
+
+
+def test_a_bad_commit_is_told_and_undone(well: Platform, delivery: Delivery, chart: Path) -> None:
+    set_secret(well.lab, "alerts-test", RECEIVER_URL)
+    told = {
+        "prometheus_interval": "5s",
+        "prometheus_alert_for": "5s",
+        "prometheus_severities": {name: {"wait": "1s", "repeat": "1h"} for name in ("critical", "warning")},
+        "prometheus_group_interval": "5s",
+        "prometheus_receivers": [{"name": "test", "webhook": "test"}],
+        "prometheus_receiver_secrets": {"test": "alerts-test"},
+    }
+    with receiver(well.lab) as alertmanager:
+        well.site("--tags", "prometheus", extra=told).ok()
+        # From here on whatever is pushed is delivered.
+        delivery.site("main", "--tags", "openmrs").ok()
+        changed(chart, GATEWAY, "spec:\n  replicas:", "spec:\n  progressDeadlineSeconds: 20\n  replicas:")
+        bad = delivery.repository.commit(
+            "Nothing that runs", changed(chart, GATEWAY, "command: [nginx,", "command: [/no/such/program,")
+        )
+        delivery.refresh()
+        until(lambda: delivery.is_at(bad, "Degraded"), "it is degraded", SECONDS, every=1)
+
+        def is_told(status: str) -> bool:
+            return any(
+                alert["alertname"] == "DeliveryDegraded" and alert["status"] == status
+                for alert in alertmanager.received()
+            )
+
+        until(lambda: is_told("firing"), "somebody is told", SECONDS, every=2)
+        # The pods of before serve on.
+        well.clinic.await_healthy(SECONDS)
+        good = delivery.repository.revert()
+        delivery.refresh()
+        until(lambda: delivery.is_at(good), "what was before is back", SECONDS, every=1)
+        until(lambda: is_told("resolved"), "the end is told", 2 * SECONDS, every=2)
+    well.site("--tags", "prometheus").ok()
+
+
+def test_what_holds_records_stays_when_git_forgets_it(well: Platform, delivery: Delivery, chart: Path) -> None:
+    shutil.rmtree(chart / "templates" / "backend")
+    claims = well.lab.kubectl("get", "pvc", "-n", "openmrs", "-o", "name")
+    commit = delivery.repository.commit("No backend", chart)
+    delivery.refresh()
+    until(lambda: delivery.application()["sync"]["revision"] == commit, "it has seen that", SECONDS, every=1)
+    until(lambda: delivery.application()["sync"]["status"] == "OutOfSync", "and says so", SECONDS, every=1)
+    assert "StatefulSet/openmrs-backend" in delivery.objects()
+    assert well.lab.kubectl("get", "pvc", "-n", "openmrs", "-o", "name") == claims
+    good = delivery.repository.revert()
+    delivery.refresh()
+    until(lambda: delivery.is_at(good), "all is as before", SECONDS, every=1)
+
+
+def test_every_query_of_its_dashboard_returns_data(delivery: Delivery) -> None:
+    monitoring = Monitoring(delivery.platform.lab)
+    queries = [query for query in asked_of("gitops") if query.title != "Alertes en cours"]
+
+    def blank() -> list[str]:
+        return [str(query) for query, found in answers(monitoring.ask, queries).items() if not found]
+
+    with contextlib.suppress(AssertionError):
+        until(lambda: not blank(), "every query has an answer", SECONDS, every=5)
+    assert blank() == []
+
+
+def test_it_may_write_nothing_else(delivery: Delivery) -> None:
+    def may(account: str, verb: str, what: str, namespace: str) -> str:
+        who = f"--as=system:serviceaccount:{account}"
+        return delivery.platform.lab.kubectl("auth", "can-i", verb, what, "-n", namespace, who, check=False).strip()
+
+    controller, deployer = "argocd:argocd-application-controller", "openmrs:argocd-deployer"
+    assert may(controller, "patch", "deployments.apps", "openmrs") == "no"
+    assert may(controller, "get", "secrets", "openmrs") == "no"
+    assert may(controller, "get", "secrets", "mariadb") == "no"
+    assert may(deployer, "patch", "deployments.apps", "openmrs") == "yes"
+    for what in ("secrets", "pods", "persistentvolumeclaims", "roles.rbac.authorization.k8s.io"):
+        assert may(deployer, "create", what, "openmrs") == "no", what
+    assert may(deployer, "patch", "deployments.apps", "mariadb") == "no"
+
+
+def test_it_gives_back_what_runs_without_a_restart(well: Platform, delivery: Delivery) -> None:
+    before = delivery.running()
+    well.site(extra=DIRECT).ok()
+    assert delivery.running() == before
+    now = delivery.objects()
+    assert {name: owners(one) for name, one in now.items()} == dict.fromkeys(now, "us")
+    assert "openmrs" not in well.lab.kubectl("get", "applications", "-n", "argocd", "-o", "name")
+    assert well.site(extra=DIRECT).changed == 0
