@@ -15,10 +15,11 @@ import pytest
 from tests.end_to_end.conftest import Platform
 from tests.end_to_end.support.dashboards import answers, asked_of
 from tests.end_to_end.support.git import Repository, repository
+from tests.end_to_end.support.images import image_overrides
 from tests.end_to_end.support.monitoring import RECEIVER_URL, Monitoring, receiver
 from tests.end_to_end.support.people import OPERATOR, VISITOR, browser, entra
 from tests.end_to_end.support.pods import await_rollouts, pods
-from tests.integration.support.lab import ROOT
+from tests.integration.support.lab import ROOT, UP_TIMEOUT
 from tests.integration.support.lab_vault import set_secret
 from tests.integration.support.playbook import PlaybookRun
 from tests.integration.support.waiting import until
@@ -32,7 +33,9 @@ TRACKING = "argocd.argoproj.io/tracking-id"
 PART_OF = "applyset.kubernetes.io/part-of"
 GATEWAY = "templates/gateway/deployment.yaml"
 KINDS = "configmaps,deployments,poddisruptionbudgets,serviceaccounts,services,statefulsets"
-DIRECT = {"openmrs_delivery": "direct"}
+DIRECT, DELIVERED = {"openmrs_delivery": "direct"}, {"openmrs_delivery": "argocd"}
+# Of Argo CD, one version before ours.
+BEFORE = "v3.6.0"
 
 
 @dataclass
@@ -44,7 +47,7 @@ class Delivery:
 
     def site(self, revision: str, *arguments: str) -> PlaybookRun:
         """Have Argo CD deliver a revision."""
-        declared = {"openmrs_delivery": "argocd", "openmrs_revision": revision}
+        declared = {**DELIVERED, "openmrs_revision": revision}
         return self.platform.site(*arguments, extra=declared)
 
     def application(self) -> dict[str, Any]:
@@ -223,6 +226,24 @@ def test_what_holds_records_stays_when_git_forgets_it(well: Platform, delivery: 
     good = delivery.repository.revert()
     delivery.refresh()
     until(lambda: delivery.is_at(good), "all is as before", SECONDS, every=1)
+
+
+@pytest.mark.soak
+def test_an_upgrade_of_argo_cd_starts_nothing_of_openmrs_again(well: Platform, delivery: Delivery) -> None:
+    well.lab.command("images", f"argocd:{BEFORE}", timeout=UP_TIMEOUT)
+    head, running = delivery.repository.git("rev-parse", "HEAD"), delivery.running()
+    image = ("get", "statefulset", "argocd-application-controller", "-n", "argocd", "-o")
+    for tag in (BEFORE, ""):
+        images = image_overrides(well.lab, **({"argocd": tag} if tag else {}))
+        declared = {**DELIVERED, "openmrs_revision": head, "platform_image_overrides": images}
+        well.site(extra=declared).ok()
+        assert delivery.is_at(head)
+        assert delivery.running() == running
+        shown = well.lab.kubectl(*image, "jsonpath={.spec.template.spec.containers[0].image}")
+        assert (images["argocd"]["digest"]) in shown
+    commit = delivery.repository.revert()
+    delivery.site(commit).ok()
+    assert delivery.is_at(commit)
 
 
 def test_every_query_of_its_dashboard_returns_data(delivery: Delivery) -> None:
