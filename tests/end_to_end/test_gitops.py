@@ -270,6 +270,9 @@ def test_it_may_write_nothing_else(delivery: Delivery) -> None:
 
 
 def test_it_gives_back_what_runs_without_a_restart(well: Platform, delivery: Delivery) -> None:
+    # What Git has is what this collection has.
+    same = delivery.repository.commit("As it was", CHART)
+    delivery.site(same).ok()
     before = delivery.running()
     well.site(extra=DIRECT).ok()
     assert delivery.running() == before

@@ -28,8 +28,8 @@ WORKLOADS = yaml.safe_load((ROOT / "roles" / "platform" / "defaults" / "main.yml
 JOBS = {"blackbox-openmrs", "cadvisor", "kubelet", "mysqld", "node-exporter"} | {
     workload["metrics"].get("job", name)
     for name, workload in WORKLOADS.items()
-    # Grafana is left out of the lab.
-    if "metrics" in workload and name != "grafana"
+    # Left out of the lab.
+    if "metrics" in workload and name != "grafana" and workload["namespace"] != "argocd"
 }
 SECONDS = 300
 # The lab's profile: alerts wait for seconds, and stand still means a minute.
