@@ -12,7 +12,7 @@ from tests.end_to_end.support.browser import dump_page
 from tests.integration.support.lab import ROOT
 from tests.tools.browser import open_page
 
-NOT_IN_THE_LAB = {"grafana"}
+NOT_IN_THE_LAB = {"argocd", "grafana", "redis"}
 ARTEFACTS = ROOT / ".cache" / "artefacts"
 
 
