@@ -13,7 +13,6 @@ applies, https://argo-cd.readthedocs.io/en/stable/user-guide/sync-options/#serve
 
 from __future__ import annotations
 
-import fnmatch
 import typing as t
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -79,10 +78,7 @@ def split(surplus: Iterable[Object], manifests: Sequence[Manifest]) -> tuple[lis
     taken: list[Object] = []
     doomed: list[Object] = []
     for obj in surplus:
-        identity = ObjectId.of(obj)
-        names = {str(identity), f"{identity.kind}/{identity.namespace}/{identity.name}"}
-        named = any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
-        (taken if named else doomed).append(obj)
+        (taken if ObjectId.of(obj).matches(patterns) else doomed).append(obj)
     return taken, doomed
 
 

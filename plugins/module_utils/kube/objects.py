@@ -10,6 +10,7 @@ import base64
 import binascii
 import copy
 import dataclasses
+import fnmatch
 import typing as t
 from collections.abc import Iterable, Mapping
 
@@ -121,6 +122,11 @@ class ObjectId:
     def group_kind(self) -> str:
         """C(Deployment.apps), or C(ConfigMap) for the core group."""
         return f"{self.kind}.{self.group}" if self.group else self.kind
+
+    def matches(self, patterns: Iterable[str]) -> bool:
+        """Whether a pattern names it, C(Kind/namespace/name), or C(Kind/name) without a namespace; C(*) is anything."""
+        names = {str(self), f"{self.kind}/{self.namespace}/{self.name}"}
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
     @classmethod
     def of(cls, obj: Mapping[str, t.Any]) -> ObjectId:

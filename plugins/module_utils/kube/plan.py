@@ -295,7 +295,7 @@ def upgrade_problems(state: State, allow_upgrade: Sequence[str]) -> list[Platfor
         allow_upgrade: patterns (C(Kind/namespace/name)) of what may be.
     """
     live, wanted = _data_series(state.live), _data_series(state.body)
-    if not live or not wanted or live == wanted or _allowed(state.manifest.id, allow_upgrade):
+    if not live or not wanted or live == wanted or state.manifest.id.matches(allow_upgrade):
         return []
     return [
         GuardError(
@@ -317,7 +317,7 @@ def volume_problems(state: State, allow_other_volumes: Sequence[str]) -> list[Pl
     if found is None:
         return []
     left, taken = ", ".join(found.left), ", ".join(found.taken)
-    if not _allowed(state.manifest.id, allow_other_volumes):
+    if not state.manifest.id.matches(allow_other_volumes):
         what = f"its pods would start on other volumes, {taken} instead of {left}, with the data that is there"
         remedy = f"Declare {left} again, or name it in allow_other_volumes ({where})"
     elif found.empty:
@@ -357,7 +357,7 @@ def deletion_problems(
                     remedy="Let its owner remove it",
                 )
             )
-        elif not _allowed(identity, allow_delete) and (empty_set or _is_stateful(obj) or takes_along(obj)):
+        elif not identity.matches(allow_delete) and (empty_set or _is_stateful(obj) or takes_along(obj)):
             why = "the set is empty" if empty_set else "it holds state" if _is_stateful(obj) else _TAKES_ALONG
             problems.append(
                 GuardError(
@@ -465,11 +465,6 @@ def _blame(state: State, fields: Sequence[str], redactor: Redactor) -> list[str]
         or list(fields)
         or [difference.path for difference in declared]
     )
-
-
-def _allowed(identity: ObjectId, patterns: Sequence[str]) -> bool:
-    names = {str(identity), f"{identity.kind}/{identity.namespace}/{identity.name}"}
-    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
 def _data_series(body: Mapping[str, t.Any] | None) -> str:
