@@ -90,6 +90,52 @@ def openmrs() -> dashboard.Dashboard:
             ],
         ),
         Row(
+            "La machine Java du serveur",
+            [
+                lines(
+                    "Mémoire Java, part du maximum",
+                    "La ligne est le seuil de l'alerte OpenMRSHeapAlmostUsed, qui ne compte que ce qui reste pris après un nettoyage.",
+                    Query(
+                        'sum by (pod) (jvm_memory_used_bytes{job="openmrs-backend", area="heap"}) / '
+                        'sum by (pod) (jvm_memory_max_bytes{job="openmrs-backend", area="heap"})',
+                        "{{pod}} en ce moment",
+                    ),
+                    Query(
+                        'max by (pod) (jvm_memory_pool_collection_used_bytes{job="openmrs-backend", pool=~".*(Old|Tenured) Gen"}) / '
+                        'max by (pod) (jvm_memory_pool_collection_max_bytes{job="openmrs-backend", pool=~".*(Old|Tenured) Gen"})',
+                        "{{pod}} après nettoyage",
+                    ),
+                    unit="percentunit",
+                    most=1,
+                    steps=at_most(limit("OpenMRSHeapAlmostUsed")),
+                ),
+                lines(
+                    "Temps passé à libérer de la mémoire",
+                    "Part du temps ; la ligne est le seuil de l'alerte OpenMRSCollectsTooMuch.",
+                    Query(
+                        'sum by (pod) (rate(jvm_gc_collection_seconds_sum{job="openmrs-backend"}[$__rate_interval]))',
+                        "{{pod}}",
+                    ),
+                    unit="percentunit",
+                    steps=at_most(limit("OpenMRSCollectsTooMuch")),
+                ),
+                lines(
+                    "Tâches en cours",
+                    "Fils d'exécution ; ceux qui s'attendent l'un l'autre ne finissent jamais (alerte OpenMRSThreadsDeadlocked).",
+                    Query('max by (pod) (jvm_threads_current{job="openmrs-backend"})', "{{pod}}"),
+                    Query('max by (pod) (jvm_threads_deadlocked{job="openmrs-backend"})', "{{pod}} bloquées"),
+                    unit="none",
+                ),
+                lines(
+                    "Mémoire Java hors du tas",
+                    "Classes, code compilé et tampons : ce qui s'ajoute au maximum du tas dans la limite du conteneur.",
+                    Query('sum by (pod) (jvm_memory_used_bytes{job="openmrs-backend", area="nonheap"})', "{{pod}}"),
+                    Query('sum by (pod) (jvm_buffer_pool_used_bytes{job="openmrs-backend"})', "{{pod}} tampons"),
+                    unit="bytes",
+                ),
+            ],
+        ),
+        Row(
             "Les serveurs",
             [
                 states(
