@@ -205,6 +205,7 @@ def test_without_verification_a_wrong_authority_goes_unnoticed(pod: Callable[...
         backend.await_start()
 
 
+@pytest.mark.soak
 def test_a_kill_in_the_migration_leaves_a_lock_that_stops_every_later_start(
     pod: Callable[..., Backend], server: Database
 ) -> None:
@@ -239,6 +240,7 @@ def test_a_lock_with_nothing_pending_is_set_aside(pod: Callable[..., Backend], s
         assert not server.locked()
 
 
+@pytest.mark.soak
 def test_an_upgrade_brings_change_sets_and_a_rollback_works_on_them(
     pod: Callable[..., Backend], server: Database
 ) -> None:

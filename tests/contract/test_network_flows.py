@@ -139,7 +139,8 @@ def flows(lab: PolicyLab, of: Collection[str] = ()) -> set[Flow]:
 
 
 def test_exactly_the_declared_flows_pass(lab: PolicyLab) -> None:
-    assert flows(lab) == expected()
+    # A busy machine lets a probe of what is open time out.
+    eventually(lambda: flows(lab), expected())
 
 
 def test_every_pod_resolves_names(lab: PolicyLab) -> None:

@@ -89,15 +89,19 @@ def nginx(configuration: str, folder: Path, port: int) -> Iterator[None]:
     assert "[warn]" not in checked.stderr + log
     process = subprocess.Popen([*command, "-g", "daemon off;"], env=environment)
     try:
-        for _ in range(100):
-            with contextlib.suppress(OSError):
-                ask(port, "/healthz")
-                break
-            time.sleep(0.05)
+        until(lambda: healthy(port), "nginx answers")
+        # Not somebody else who was given the same port.
+        assert process.poll() is None, (folder / "error.log").read_text()
         yield
     finally:
         process.terminate()
         process.wait(timeout=20)
+
+
+def healthy(port: int) -> bool:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return ask(port, "/healthz").status == http.HTTPStatus.NO_CONTENT
+    return False
 
 
 def ask(port: int, path: str, **headers: str) -> http.client.HTTPResponse:

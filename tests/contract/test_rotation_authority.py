@@ -285,7 +285,7 @@ def clients(platform: Platform) -> Clients:
     return Clients(platform.server, platform.value(PASSWORD), platform.files())
 
 
-def moments(*numbers: int, every: int = 5) -> list[Any]:
+def moments(*numbers: int, every: int = 10) -> list[Any]:
     """Some of the moments for every change of the code, all of them for `make soak`."""
     return [pytest.param(n, marks=[] if place % every == 1 else pytest.mark.soak) for place, n in enumerate(numbers)]
 
