@@ -91,6 +91,7 @@ def test_its_modules_build_a_network_and_a_cluster_idempotently(clients: Path, e
     assert resource_ids(empty_lab, "Microsoft.ContainerService/managedClusters") == []
 
 
+@pytest.mark.soak
 def test_verify_reads_azure_back_with_its_modules(clients: Path, converged_lab: Lab) -> None:
     """They sign in with what the inventory says, as nobody has set it in the environment."""
     info = converged_lab.info

@@ -85,7 +85,7 @@ def test_a_key_is_rotated_to_its_end_and_nothing_is_shown(lab: Lab) -> None:
     assert not {"rotation", "rotation-before"} & set(tags(lab, KEY))
     assert enabled(lab, KEY).count(True) == 1
     assert leaks(run.output, {**all_secrets(lab), "before": before}) == []
-    again = run_playbook(lab, "site").ok()
+    again = run_playbook(lab, "deploy").ok()
     assert (again.changed, again.findings()) == (0, [])
 
 
@@ -113,9 +113,9 @@ def test_an_authority_signs_nothing_before_it_is_proven_to_be_trusted(lab: Lab) 
         assert delivered(lab, namespace, name, "ca.crt") == both
     assert (value(lab, f"{PAIR}-certificate"), template(lab)) == (leaf, started)
     assert tags(lab, f"{AUTHORITY}-certificate")["rotation"] == "open", "signs although nobody was asked"
-    check = run_playbook(lab, "site", "--check").ok()
+    check = run_playbook(lab, "deploy", "--check").ok()
     assert ("rotation", "open") in {(finding["path"], finding["live"]) for finding in check.findings()}
-    assert run_playbook(lab, "site").ok().changed == 0, "the next run finds something else"
+    assert run_playbook(lab, "deploy").ok().changed == 0, "the next run finds something else"
     rotate(lab, f"{AUTHORITY}-key", rotate_back=True).ok()
     again = value(lab, f"{AUTHORITY}-certificate")
     assert again == before + both.removesuffix(before)
@@ -124,7 +124,7 @@ def test_an_authority_signs_nothing_before_it_is_proven_to_be_trusted(lab: Lab) 
 
 
 @pytest.mark.spoils
-def test_killed_after_the_new_value_was_written_site_brings_it_everywhere(lab: Lab, tmp_path: Path) -> None:
+def test_killed_after_the_new_value_was_written_the_next_run_brings_it_everywhere(lab: Lab, tmp_path: Path) -> None:
     """And leaves the rotation open, for nobody can sign in at a simulated node."""
     before, annotated = value(lab, PASSWORD), annotation(lab)
     kill_once(lab, lambda: value(lab, PASSWORD) != before, tmp_path)
@@ -134,9 +134,9 @@ def test_killed_after_the_new_value_was_written_site_brings_it_everywhere(lab: L
     assert partly.returncode != 0
     assert "run again without tags" in " ".join(partly.output.split())
     assert annotation(lab) == annotated
-    check = run_playbook(lab, "site", "--check").ok()
+    check = run_playbook(lab, "deploy", "--check").ok()
     assert ("rotation", "open") in {(finding["path"], finding["live"]) for finding in check.findings()}
-    run_playbook(lab, "site").ok()
+    run_playbook(lab, "deploy").ok()
     new = value(lab, PASSWORD)
     assert delivered(lab, "openmrs", "openmrs-passwords", "database-password") == new
     assert delivered(lab, "mariadb", "mariadb-passwords", "openmrs-password") == new
