@@ -100,7 +100,11 @@ def main() -> int:
             run(str(LAB.relative_to(ROOT)), "images")
     with step("First run: from what is there to the whole platform"):
         run("ansible-playbook", "-i", "inventories/lab", "playbooks/site.yml")
-    with step("Second run: nothing to do"):
+    if lab.info["nodes"] == "containers":
+        with step("Git: a repository with the chart, from which Argo CD delivers OpenMRS from now on"):
+            run(str(LAB.relative_to(ROOT)), "repository")
+            run("ansible-playbook", "-i", "inventories/lab", "playbooks/site.yml")
+    with step("Another run: nothing to do"):
         changed = changes_of_a_second_run()
     page = HOME / "status.html"
     with step("Page: how each system is"):

@@ -24,6 +24,8 @@ from tests.lab.blob.server import installed
 from tests.lab.build import builder
 from tests.lab.cluster.control_plane import AKS_SERVER_APPLICATION
 from tests.lab.cluster.kubernetes import ExternalCluster, KubernetesManager
+from tests.lab.cluster.repository import IMAGE as GIT_SERVER
+from tests.lab.cluster.repository import GitServer
 from tests.lab.cluster.requests import RequestCounter
 from tests.lab.control.acme import AcmeServer
 from tests.lab.control.blobs import BlobServer
@@ -31,7 +33,7 @@ from tests.lab.control.home import AZURE_NAME, CLONE, CONTROL_PORTS, NODE_SIDE, 
 from tests.lab.control.pki import Authority
 from tests.lab.control.process import Daemon, stop_all
 from tests.lab.images.build import Builder
-from tests.lab.images.definitions import Image
+from tests.lab.images.definitions import Image, definitions
 from tests.lab.images.registry import Registry
 from tests.lab.nodes.availability import obstacle
 
@@ -203,6 +205,28 @@ class Lab:
                 self._say(f"the registry runs: {self.registry.url}")
             self.registry.publish(built, say=self._say)
 
+    def repository(self, *, remove: bool = False) -> dict[str, str]:
+        """Have Argo CD deliver OpenMRS from a Git server with this clone's charts, from the next run of site.yml on.
+
+        Raises:
+            LabError: pods do not run in containers, or there is no platform yet.
+            ImageError: an image of it cannot be built here.
+
+        """
+        self._need_simulator()
+        server = GitServer(self.home)
+        if remove:
+            server.down()
+        elif self.home.nodes != "containers":
+            raise LabError(
+                "nothing can be delivered on nodes that are simulated: see --nodes of `tests/lab/lab up --help`"
+            )
+        else:
+            self.images([image for image in definitions() if image.reference == GIT_SERVER])
+            server.up()
+        self._write_environment()
+        return server.described
+
     def reset(self, *, counters_only: bool = False) -> None:
         """Empty Azure and Kubernetes and count from zero, without a stop; or only count from zero."""
         self._need_simulator()
@@ -212,6 +236,8 @@ class Lab:
             self.control("POST", "/lab/reset")
             self.blobs.forget()
             self.manager.delete_all()
+            GitServer(self.home).forget()
+            self._write_environment()
         RequestCounter(self.home).reset()
 
     def control(self, verb: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -394,6 +420,9 @@ class Lab:
             "acme_directory": self.acme.directory,
             "acme_roots": str(self.acme.roots),
             "dns_server": f"127.0.0.1:{self.home.port('dns')}",
+            # Where Argo CD's definitions are, and what it delivers from; nothing until `lab repository`.
+            "argocd_definitions": (tools["argo-cd"].folder / "crds").as_uri(),
+            "repository": GitServer(self.home).described,
         }
         write_private(self.home.path / "env.json", json.dumps(described, indent=2) + "\n")
         write_private(self.home.path / "control-token", settings.control_token + "\n")

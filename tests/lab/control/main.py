@@ -67,6 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     images.add_argument("names", nargs="*", metavar="NAME", help="part of an image's name (default: what pods pull)")
     images.add_argument("--list", action="store_true", help="only show what would be served, and the digests known")
     images.set_defaults(command=_images)
+    repository = commands.add_parser(
+        "repository", help="have Argo CD deliver OpenMRS from a Git server with these charts"
+    )
+    repository.add_argument("--remove", action="store_true", help="deliver without Argo CD again")
+    repository.set_defaults(command=_repository)
     reset = commands.add_parser("reset", help="empty Azure and Kubernetes, count requests from zero")
     reset.add_argument("--counters", action="store_true", help="only count requests from zero")
     reset.set_defaults(command=lambda arguments, lab: lab.reset(counters_only=arguments.counters))
@@ -119,6 +124,12 @@ def _images(arguments: argparse.Namespace, lab: Lab) -> None:
         lab.images(wanted)
     for image in wanted:
         print(f"{image.reference:72} {lab.registry.published.get(image.reference, 'not built for this lab')}")
+
+
+def _repository(arguments: argparse.Namespace, lab: Lab) -> None:
+    found = lab.repository(remove=arguments.remove)
+    print(f"{found['revision']} of {found['url']}" if found else "no repository")
+    print("ansible-playbook -i inventories/lab playbooks/site.yml brings that about")
 
 
 def _env(arguments: argparse.Namespace, lab: Lab) -> None:

@@ -1,0 +1,108 @@
+"""A Git server in the cluster with the charts of this clone: what Argo CD delivers from in the lab."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+from tests.lab.build import builder
+from tests.lab.control.home import CLONE, Home, LabError, write_private
+from tests.lab.control.pki import Authority
+
+__all__ = ["IMAGE", "NAME", "WORK", "GitServer"]
+
+NAME = "git-server"
+HOST = f"{NAME}.{NAME}.svc.cluster.local"
+IMAGE = "docker.io/audioprothese/lab-git:1"
+MANIFESTS = Path(__file__).with_name("repository.yml")
+BARE, WORK = "/srv/git/platform.git", "/tmp/work"
+SECONDS = 120
+
+
+class GitServer:
+    """The server of one lab, running or not."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self._described = home.path / "repository.json"
+
+    @property
+    def described(self) -> dict[str, str]:
+        """Address, authority and what is to be delivered, for the inventory; empty where there is none."""
+        found: dict[str, str] = json.loads(self._described.read_text()) if self._described.exists() else {}
+        return found
+
+    def up(self) -> None:
+        """Run it, and push the charts as they are in this clone; a second time pushes what has changed.
+
+        Raises:
+            LabError: there is no platform in the lab that could deliver from it.
+
+        """
+        there = self.home.admin_kubeconfig.exists()
+        if not there or not self._kubectl("get", "namespace", "argocd", "--ignore-not-found"):
+            raise LabError("there is nothing to deliver to: run site.yml first")
+        authority = Authority(self.home.path / "pki", "AudioProthese+ lab")
+        pair = authority.issue(NAME, common_name=NAME, hosts=[HOST])
+        trusted = authority.pair.certificate.read_text()
+        shown = {"tls.crt": pair.certificate.read_text() + trusted, "tls.key": pair.key.read_text()}
+        about = {"name": NAME, "namespace": NAME}
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": about, "stringData": shown}
+        self._kubectl("apply", "-f", "-", stdin=f"{MANIFESTS.read_text()}\n---\n{json.dumps(secret)}")
+        self._kubectl("wait", "pod", NAME, "-n", NAME, "--for=condition=Ready", f"--timeout={SECONDS}s")
+        revision = self._push(CLONE / "charts")
+        url = f"https://{HOST}:8443/platform.git"
+        described = {"url": url, "authority": trusted, "revision": revision}
+        write_private(self._described, json.dumps(described, indent=2) + "\n")
+
+    def forget(self) -> None:
+        """Have the inventory know of none any more."""
+        self._described.unlink(missing_ok=True)
+
+    def down(self) -> None:
+        """Remove it."""
+        self.forget()
+        if self.home.admin_kubeconfig.exists():
+            self._kubectl("delete", "--ignore-not-found", f"--timeout={SECONDS}s", "-f", str(MANIFESTS))
+
+    def _push(self, charts: Path) -> str:
+        """Commit a folder as `charts`, and return the commit."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            archive.add(charts, arcname="charts")
+        script = f"""
+            set -eu
+            [ -d {WORK} ] || git clone --quiet {BARE} {WORK}
+            cd {WORK}
+            git checkout --quiet -B main
+            git config user.name Lab
+            git config user.email lab@lab.audioprothese.example
+            rm -rf charts
+            base64 -d | tar -xf -
+            git add --all
+            git diff --cached --quiet || git commit --quiet --message 'The charts of the clone'
+            git push --quiet origin main
+            git rev-parse HEAD
+        """
+        run = ("exec", "-i", "-n", NAME, NAME, "--", "sh", "-c", script)
+        return self._kubectl(*run, stdin=base64.b64encode(packed.getvalue()).decode())
+
+    def _kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        kubectl = str(builder.tools()["kube"].program("kubectl"))
+        options: dict[str, Any] = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
+        done = subprocess.run(
+            [kubectl, "--kubeconfig", str(self.home.admin_kubeconfig), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=2 * SECONDS,
+            **options,
+        )
+        if done.returncode:
+            raise LabError(f"the Git server: {done.stderr.strip()[-600:]}")
+        return str(done.stdout).strip()
