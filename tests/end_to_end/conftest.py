@@ -47,6 +47,10 @@ class Platform:
         """Run `site.yml`."""
         return self.run("site", *arguments, **options)
 
+    def deploy(self, *layers: str, **options: Any) -> PlaybookRun:
+        """Converge the cluster in half of the time of `site.yml`, or some layers of it, where nothing is pruned."""
+        return self.run("deploy", *(("--tags", ",".join(layers)) if layers else ()), **options)
+
     def run(
         self, playbook: str, *arguments: str, extra: Mapping[str, object] | None = None, **options: Any
     ) -> PlaybookRun:

@@ -58,7 +58,7 @@ def test_a_setting_of_mariadb_takes_effect_by_a_restart_that_loses_no_row(well: 
     before = uids(well)[0]
     well.declared["mariadb_settings_overrides"] = {"max_connections": 150}
     with writing(well.ledger) as writer:
-        assert well.site("--skip-tags", "verify").ok().changed > 0
+        assert well.deploy("mariadb").ok().changed > 0
         well.clinic.await_healthy()
         well.ledger.write("Redémarré")
     assert uids(well)[0] != before
@@ -70,14 +70,14 @@ def test_a_setting_of_mariadb_takes_effect_by_a_restart_that_loses_no_row(well: 
 def test_disks_grow_under_the_running_pods(well: Platform) -> None:
     before, sizes_before, free_before = uids(well), sizes(well), available(well)
     well.declared |= {disk[0]: f"{size + GROWTH}Gi" for disk, size in zip(DISKS, sizes_before, strict=True)}
-    assert well.site("--skip-tags", "verify").ok().changed > 0
+    assert well.deploy("mariadb", "openmrs").ok().changed > 0
     # The kubelet tells the claim's new size once it has looked at the mounted file system.
     until(lambda: sizes(well) == [size + GROWTH for size in sizes_before], "the claims have grown")
     for free, was in zip(available(well), free_before, strict=True):
         assert free > was + 0.8 * GROWTH * GIBIBYTE
     assert uids(well) == before
     smaller = {DISKS[0][0]: f"{sizes_before[0]}Gi"}
-    assert "shrink" in well.site("--check", "--tags", "mariadb", extra=smaller).failure()
+    assert "shrink" in well.run("deploy", "--check", "--tags", "mariadb", extra=smaller).failure()
 
 
 # --- another version, forward and back ------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ def test_chart_and_image_go_forward_and_back(well: Platform, tmp_path: Path) -> 
     assert any(modules_newer[name] > version for name, version in modules_before.items())
     well.ledger.write("Nouvelle-version")
     well.ledger.assert_complete()
-    well.site().ok()
+    well.deploy().ok()
     assert backend(well) == (before[0], before[1], newer[2])
     assert modules(well) == modules_before
     # The object goes with its chart. A setting that OpenMRS has merged into its file stays there: it only adds.

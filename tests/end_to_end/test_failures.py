@@ -11,10 +11,10 @@ MISSING = "sha256:" + "0" * 64
 
 
 def test_a_quota_that_is_exceeded_is_named(well: Platform) -> None:
-    run = well.site("--skip-tags", "verify", extra={"openmrs_frontend_replicas": 10})
+    run = well.deploy("openmrs", extra={"openmrs_frontend_replicas": 10})
     assert "exceeded quota" in run.failure()
     assert well.clinic.healthy()
-    well.site().ok()
+    well.deploy("openmrs").ok()
 
 
 def test_a_digest_that_nobody_publishes_is_refused_before_anything_changes(well: Platform) -> None:
@@ -28,8 +28,8 @@ def test_a_digest_that_nobody_publishes_is_refused_before_anything_changes(well:
 
 def test_a_password_changed_in_the_vault_reaches_server_and_client(well: Platform) -> None:
     set_secret(well.lab, "mariadb-openmrs-password", "Changed-by-hand-in-the-portal-1")
-    well.site().ok()
+    well.deploy().ok()
     # Connections that are open outlive the password they were made with: only new ones prove that the client has it.
     well.lab.kubectl("exec", "-n", "mariadb", "mariadb-0", "--", "mariadb", "--execute", "KILL USER openmrs")
     well.ledger.write("Mot-de-passe")
-    assert well.site().ok().changed == 0
+    assert well.deploy().ok().changed == 0

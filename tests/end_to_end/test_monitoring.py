@@ -32,12 +32,13 @@ JOBS = {"blackbox-openmrs", "cadvisor", "kubelet", "mysqld", "node-exporter"} | 
     if "metrics" in workload and name != "grafana" and workload["namespace"] != "argocd"
 }
 SECONDS = 300
-# The lab's profile: alerts wait for seconds, and stand still means a minute.
+# The lab's profile: alerts wait for seconds, to stand still means a minute, and a full backup is old after two.
 QUICK: dict[str, Any] = {
     "prometheus_interval": "5s",
     "prometheus_alert_for": "5s",
     "prometheus_alert_overrides": {
         "BackupArchiveStandsStill": {"expr": "(time() - max(mariadb_archive_reached_seconds)) / 60 > 1.5"},
+        "BackupFullTooOld": {"expr": "(time() - max(mariadb_archive_full_time_seconds)) / 60 > 2"},
     },
     "prometheus_severities": {name: {"wait": "1s", "repeat": "1h"} for name in ("critical", "warning")},
     "prometheus_group_interval": "5s",
@@ -53,12 +54,12 @@ def monitoring(platform: Platform) -> Iterator[Monitoring]:
     # There before Alertmanager knows of it, and until it has forgotten it: what cannot be told is an alert, too.
     with receiver(platform.lab) as found:
         platform.declared |= QUICK
-        platform.site("--tags", "prometheus").ok()
+        platform.deploy("prometheus").ok()
         until(lambda: "Watchdog" in found.firing(), "Prometheus has read its rules", SECONDS)
         yield found
         for name in QUICK:
             del platform.declared[name]
-        platform.site("--tags", "prometheus").ok()
+        platform.deploy("prometheus").ok()
 
 
 def test_every_declared_target_is_there_and_up(monitoring: Monitoring) -> None:
@@ -81,7 +82,7 @@ def test_every_rule_is_loaded_and_works(monitoring: Monitoring) -> None:
 
 def test_what_is_well_is_quiet(monitoring: Monitoring) -> None:
     # What other tests have left: no restore check, or one that had to fail.
-    told = {"Watchdog", "BackupProofMissing", "BackupDoesNotComeBack"}
+    told = {"Watchdog", "BackupProofMissing", "BackupDoesNotComeBack", "BackupFullTooOld"}
     # The budget of the front door remembers the minutes in which there was no platform yet.
     told |= {"GatewayErrorBudgetBurnsFast", "GatewayErrorBudgetBurnsSlowly"}
     # Loki counts for a quarter of an hour what its storage refused in a test.
@@ -167,12 +168,23 @@ def storage_fails(platform: Platform) -> Iterator[None]:
         platform.lab.fault("clear")
 
 
-PROVOKED = [
-    pytest.param("MariaDBMissing", database_stopped, id="MariaDBMissing"),
-    pytest.param("VolumeFull", volume_filled, id="VolumeFull", marks=pytest.mark.soak),
-    pytest.param("GatewayCertificateEnds", certificate_ends, id="GatewayCertificateEnds"),
-    pytest.param("PlatformDrifted", changed_by_hand, id="PlatformDrifted"),
-    pytest.param("BackupArchiveStandsStill", storage_fails, id="BackupArchiveStandsStill", marks=pytest.mark.soak),
+@contextlib.contextmanager
+def no_backup_made(platform: Platform) -> Iterator[None]:
+    """Nobody makes a full backup any more."""
+    yield
+    platform.run("backup").ok()
+
+
+# Those of one line at the same time: none hides another one.
+PROVOKED: list[dict[str, Fault]] = [
+    {"MariaDBMissing": database_stopped},
+    {
+        "VolumeFull": volume_filled,
+        "GatewayCertificateEnds": certificate_ends,
+        "PlatformDrifted": changed_by_hand,
+        "BackupFullTooOld": no_backup_made,
+    },
+    {"BackupArchiveStandsStill": storage_fails},
 ]
 
 
@@ -181,20 +193,34 @@ def told(monitoring: Monitoring, name: str, status: str, *, since: int) -> bool:
     return any(alert["alertname"] == name and alert["status"] == status for alert in monitoring.received()[since:])
 
 
-@pytest.mark.parametrize(("name", "fault"), PROVOKED)
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param(faults, id="-".join(faults), marks=[pytest.mark.soak] * ("BackupArchiveStandsStill" in faults))
+        for faults in PROVOKED
+    ],
+)
 def test_what_goes_wrong_is_told_and_so_is_its_end(
-    well: Platform, monitoring: Monitoring, name: str, fault: Fault
+    well: Platform, monitoring: Monitoring, faults: dict[str, Fault]
 ) -> None:
-    until(lambda: name not in monitoring.firing(), f"{name} does not fire yet", SECONDS, every=2)
+    if "BackupFullTooOld" in faults:
+        well.run("backup").ok()
+    until(lambda: not faults.keys() & monitoring.firing(), "none of them fires yet", SECONDS, every=2)
     before = len(monitoring.received())
-    with fault(well):
-        until(lambda: told(monitoring, name, "firing", since=before), f"{name} reaches the receiver", SECONDS, every=2)
-    [alert, *_] = [found for found in monitoring.received() if found["alertname"] == name]
-    runbook, _, anchor = alert["runbook_url"].rpartition("#")
-    assert runbook.endswith("docs/alerts.md")
-    assert anchor in [line.strip("# ").lower() for line in (ROOT / "docs" / "alerts.md").read_text().splitlines()]
-    over = f"the end of {name} reaches the receiver"
-    until(lambda: told(monitoring, name, "resolved", since=before), over, SECONDS, every=2)
+    with contextlib.ExitStack() as provoked:
+        for fault in faults.values():
+            provoked.enter_context(fault(well))
+        for name in faults:
+            reached = f"{name} reaches the receiver"
+            until(lambda name=name: told(monitoring, name, "firing", since=before), reached, SECONDS, every=2)  # type: ignore[misc]
+    for name in faults:
+        over = f"the end of {name} reaches the receiver"
+        until(lambda name=name: told(monitoring, name, "resolved", since=before), over, SECONDS, every=2)  # type: ignore[misc]
+    headings = [line.strip("# ").lower() for line in (ROOT / "docs" / "alerts.md").read_text().splitlines()]
+    for alert in monitoring.received()[before:]:
+        runbook, _, anchor = alert["runbook_url"].rpartition("#")
+        assert runbook.endswith("docs/alerts.md")
+        assert anchor in headings
 
 
 def test_the_restore_proof_is_told(well: Platform, monitoring: Monitoring, tmp_path: Path) -> None:
@@ -214,11 +240,11 @@ def test_the_restore_proof_is_told(well: Platform, monitoring: Monitoring, tmp_p
 def test_an_alert_that_cannot_fire_is_noticed(well: Platform, monitoring: Monitoring) -> None:
     never = {"PlatformDrifted": {"expr": "vector(1) > 2"}}
     overrides = {**QUICK["prometheus_alert_overrides"], **never}
-    well.site("--tags", "prometheus", extra={"prometheus_alert_overrides": overrides}).ok()
+    well.deploy("prometheus", extra={"prometheus_alert_overrides": overrides}).ok()
     rule = '{alertname="PlatformDrifted"}'
     until(lambda: "vector(1) > 2" in json.dumps(monitoring.ask("rules")), "the rule is read", SECONDS, every=2)
     until(lambda: monitoring.values(f"ALERTS{rule}") == [], "nothing is left of the rule before", SECONDS, every=2)
     with changed_by_hand(well):
         until(lambda: bool(monitoring.values('platform_findings{verdict="drift"} > 0')), "drift is seen", SECONDS)
         assert monitoring.values(f"ALERTS{rule}") == []
-    well.site("--tags", "prometheus").ok()
+    well.deploy("prometheus").ok()

@@ -177,7 +177,7 @@ def test_a_restore_that_is_cut_short_is_nothing_to_start_on_and_goes_on(accident
     job = ("get", "pods", "-n", "mariadb", "-l", "app.kubernetes.io/name=mariadb-restore", "-o", "name")
     accident.cut_short(tmp_path / "cut", lambda: lab.kubectl(*job) != "", restore_volume="cut")
     wanted = {"mariadb_volume": "cut", "estate_allow_other_volumes": ["StatefulSet/mariadb/mariadb"]}
-    refused = accident.platform.site("--tags", "mariadb", extra=wanted).failure()
+    refused = accident.platform.deploy("mariadb", extra=wanted).failure()
     assert "half a restore: cut-mariadb-0 was never found to be whole" in refused
     assert result_of(accident.restore(restore_volume="cut").ok())["ready"]
     lab.kubectl("delete", "pvc", "cut-mariadb-0", "-n", "mariadb")
@@ -196,9 +196,9 @@ def test_another_volume_needs_consent_and_a_claim(accident: Accident) -> None:
     tags = ("--tags", "mariadb")
     for arguments in (tags, ("--check", *tags)):
         declared = {"mariadb_volume": accident.volume}
-        refused = platform.site(*arguments, extra=declared).failure()
+        refused = platform.run("deploy", *arguments, extra=declared).failure()
         assert f"its pods would start on other volumes, {accident.volume} instead of {accident.before}" in refused
-        refused = platform.site(*arguments, extra={**consent, "mariadb_volume": "nothing"}).failure()
+        refused = platform.run("deploy", *arguments, extra={**consent, "mariadb_volume": "nothing"}).failure()
         assert "there is no claim nothing-mariadb-0" in refused
     assert uids(platform) == running
 
@@ -220,10 +220,10 @@ def test_with_consent_exactly_the_records_of_the_moment_are_there(accident: Acci
     accident.assert_as_of_the_moment()
     accident.assert_found()
     assert claims(platform) == before
-    refused = platform.site("--tags", "mariadb").failure()
+    refused = platform.deploy("mariadb").failure()
     assert f"its pods would start on other volumes, {accident.before} instead of {accident.volume}" in refused
     platform.declared["mariadb_volume"] = accident.volume
-    assert platform.site().ok().changed == 0
+    assert platform.deploy().ok().changed == 0
     again = accident.restore(restore_switch=True).ok()
     assert (again.changed, result_of(again)["in_use"]) == (0, True)
     platform.ledger.write("Après la restauration")
@@ -236,7 +236,7 @@ def second(accident: Accident) -> Iterator[Accident]:
     """Have another accident, on the restored volume: the database has a copy, and the index is left as it was."""
     platform = accident.platform
     platform.declared["mariadb_replicas"] = 1
-    platform.site("--skip-tags", "verify").ok()
+    platform.deploy().ok()
     happened = Accident(platform, f"Second{uuid.uuid4().hex[:6]}")
     happened.happen()
     # With the copy the node has little left.
@@ -246,7 +246,7 @@ def second(accident: Accident) -> Iterator[Accident]:
         yield happened
     finally:
         platform.declared["mariadb_replicas"] = 0
-        platform.site("--skip-tags", "verify").ok()
+        platform.deploy().ok()
 
 
 @pytest.mark.soak
@@ -258,7 +258,7 @@ def test_a_copy_is_made_of_what_was_restored(second: Accident) -> None:
     platform.ledger.write("Copiée")
     count = "SELECT COUNT(*) FROM openmrs.patient"
     until(lambda: query(platform.lab, count, pod="mariadb-1") == query(platform.lab, count), "the copy has everything")
-    assert platform.site("--skip-tags", "verify").ok().changed == 0
+    assert platform.deploy().ok().changed == 0
 
 
 @pytest.mark.sabotage
