@@ -7,7 +7,8 @@
     python -m tests.benchmarks [--corpus PATH] [--objects N]
 
 It builds the whole estate in a lab of its own with 20 ms of simulated latency per ARM request, and measures a run that
-has nothing to do: ours, then the same reads as tasks of the collections a user would otherwise write.
+has nothing to do: ours, then the same reads as tasks of the collections a user would otherwise write. At the end it
+builds the whole platform on real pods, and says what a second run of it takes and what its pods do at rest.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.benchmarks.engine import engine_rows
+from tests.benchmarks.stack import stack_rows
 from tests.integration.support.lab import ROOT, Lab, running_lab
 from tests.integration.support.playbook import run_playbook
 
@@ -131,6 +133,7 @@ def main() -> int:
     with running_lab(LAB_LATENCY_MS=str(LATENCY_MS)) as lab:
         rows += estate_rows(lab)
         rows += lab_rows(lab)
+    rows += stack_rows()
     if arguments.corpus:
         rows += corpus_rows(arguments.corpus)
     else:
