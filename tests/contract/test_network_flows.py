@@ -46,7 +46,7 @@ FLOWS = [
 # What each pod listens on: whatever the table names, and what it does not.
 PORTS = (
     *(22, 80, 443, 3000, 3100, 3306, 4180, 6379, 8080, 8081, 8082, 8083, 8084, 8888, 9001, 9090, 9093),
-    *(9100, 9104, 9105, 9113, 9115, 15012, 15021, 44180),
+    *(9100, 9104, 9105, 9113, 9115, 9404, 15012, 15021, 44180),
 )
 KINDS = ("NetworkPolicy", "CiliumNetworkPolicy")
 # Whose policies are between records and everybody else.

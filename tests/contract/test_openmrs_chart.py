@@ -163,7 +163,7 @@ def test_one_backend_is_the_default_and_changes_the_schema_alone(chart: Manifest
 
 def test_the_lock_doctor_runs_as_long_as_the_pod_and_sees_one_password(chart: Manifests) -> None:
     pod = find(chart, "StatefulSet", "openmrs-backend")["spec"]["template"]["spec"]
-    (sidecar,) = pod["initContainers"]
+    (sidecar,) = (one for one in pod["initContainers"] if one["name"] != "metrics-agent")
     assert (sidecar["name"], sidecar["restartPolicy"]) == ("lock-doctor", "Always")
     assert sidecar["securityContext"]["readOnlyRootFilesystem"] is True
     mounts = {mount["name"] for mount in sidecar["volumeMounts"]}
@@ -172,6 +172,19 @@ def test_the_lock_doctor_runs_as_long_as_the_pod_and_sees_one_password(chart: Ma
     assert [item["key"] for item in volumes["database-password"]["secret"]["items"]] == ["database-password"]
     (backend,) = pod["containers"]
     assert {"/run/lock-doctor"} == {m["mountPath"] for m in backend["volumeMounts"] if m["name"] == "lock-doctor"}
+
+
+def test_the_server_alone_loads_the_agent_that_tells_of_the_java_machine(chart: Manifests) -> None:
+    pod = find(chart, "StatefulSet", "openmrs-backend")["spec"]["template"]["spec"]
+    (agent,) = (one for one in pod["initContainers"] if one["name"] == "metrics-agent")
+    assert "restartPolicy" not in agent
+    folder = agent["command"][-1]
+    assert agent["volumeMounts"] == [{"name": "metrics-agent", "mountPath": folder.rstrip("/")}]
+    (backend,) = pod["containers"]
+    port = next(one["containerPort"] for one in backend["ports"] if one["name"] == "metrics")
+    variables = {one["name"]: one.get("value", "") for one in backend["env"]}
+    told = [name for name, value in variables.items() if f"-javaagent:{folder}agent.jar={port}" in value]
+    assert told == ["OMRS_JAVA_MEMORY_OPTS"]
 
 
 def test_frontend_and_gateway_are_spread_and_keep_one_pod(chart: Manifests) -> None:

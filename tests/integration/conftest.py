@@ -96,7 +96,7 @@ class SharedLab:
         if self.state is not State.CONVERGED:
             self.lab.fault("clear")
             self.lab.up()
-            run_playbook(self.lab, "site", "--skip-tags", "verify").ok()
+            run_playbook(self.lab, "site").ok()
             self.state = State.CONVERGED
         return self.lab
 
