@@ -93,10 +93,11 @@ class Delivery:
         return "PONG" in self.platform.lab.kubectl(*run, stdin=f"{password}\n").split()
 
     def running(self) -> dict[str, int]:
-        """The pods of OpenMRS by their uid, and how often each was started again."""
+        """The pods of OpenMRS that are not ending, by their uid, and how often each was started again."""
         return {
             pod["metadata"]["uid"]: sum(s["restartCount"] for s in pod["status"]["containerStatuses"])
             for pod in pods(self.platform.lab, "openmrs", "app.kubernetes.io/name=openmrs")
+            if "deletionTimestamp" not in pod["metadata"]
         }
 
 
