@@ -10,6 +10,8 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tests.lab.build import builder
 from tests.lab.control.home import CLONE, Home, LabError, write_private
 from tests.lab.control.pki import Authority
@@ -18,8 +20,9 @@ __all__ = ["IMAGE", "NAME", "WORK", "GitServer"]
 
 NAME = "git-server"
 HOST = f"{NAME}.{NAME}.svc.cluster.local"
-IMAGE = "docker.io/audioprothese/lab-git:1"
 MANIFESTS = Path(__file__).with_name("repository.yml")
+[POD] = (one for one in yaml.safe_load_all(MANIFESTS.read_text()) if one["kind"] == "Pod")
+IMAGE: str = POD["spec"]["containers"][0]["image"]
 BARE, WORK = "/srv/git/platform.git", "/tmp/work"
 SECONDS = 120
 

@@ -218,9 +218,7 @@ class Lab:
         if remove:
             server.down()
         elif self.home.nodes != "containers":
-            raise LabError(
-                "nothing can be delivered on nodes that are simulated: see --nodes of `tests/lab/lab up --help`"
-            )
+            raise LabError("nothing is delivered on simulated nodes: use `tests/lab/lab up --nodes containers`")
         else:
             self.images([image for image in definitions() if image.reference == GIT_SERVER])
             server.up()

@@ -201,6 +201,13 @@ def test_a_lab_keeps_its_ports(lab: Lab) -> None:
     assert "another LAB_HOME" in refused.stderr
 
 
+def test_nothing_is_delivered_where_no_pod_runs(lab: Lab) -> None:
+    refused = lab.command("repository", check=False)
+    assert refused.returncode == 1
+    assert "up --nodes containers" in refused.stderr
+    assert json.loads((lab.home / "env.json").read_text())["repository"] == {}
+
+
 def test_without_the_environment_the_command_says_how_to_make_it(tmp_path: Path) -> None:
     script = tmp_path / "tests" / "lab" / "lab"
     script.parent.mkdir(parents=True)
