@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
 import shutil
 import time
@@ -16,6 +17,7 @@ import jwt
 import pytest
 
 from tests.end_to_end.conftest import Platform
+from tests.end_to_end.support import archive
 from tests.end_to_end.support.dashboards import answers, asked_of
 from tests.end_to_end.support.git import Repository, repository
 from tests.end_to_end.support.images import image_overrides
@@ -363,3 +365,24 @@ def test_it_gives_back_what_runs_without_a_restart(well: Platform, delivery: Del
     assert {name: owners(one) for name, one in now.items()} == dict.fromkeys(now, "us")
     assert "openmrs" not in well.lab.kubectl("get", "applications", "-n", "argocd", "-o", "name")
     assert well.deploy(extra=DIRECT).changed == 0
+
+
+@pytest.mark.soak
+@pytest.mark.spoils
+def test_a_moment_is_restored_while_it_delivers(well: Platform, delivery: Delivery) -> None:
+    head = delivery.repository.git("rev-parse", "HEAD")
+    delivery.deploy(head).ok()
+    kept = well.ledger.write("Gardée")
+    time.sleep(2)
+    moment = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    time.sleep(2)
+    lost = well.clinic.register("Perdue")
+    archive.await_archived(well.lab, moment)
+    declared = {**DELIVERED, "openmrs_revision": head, "restore_to": moment.isoformat(), "restore_switch": True}
+    [result] = well.run("restore", extra=declared).ok().results_of("mariadb_restore")
+    well.declared["mariadb_volume"] = result["volume"]
+    well.assert_well()
+    assert delivery.is_at(head)
+    assert well.clinic.patient(kept) is not None
+    assert well.clinic.patient(lost) is None
+    assert delivery.deploy(head).changed == 0

@@ -115,7 +115,7 @@ def volume_filled(platform: Platform) -> Iterator[None]:
     run = ("exec", "-n", "openmrs", "openmrs-backend-0", "-c", "backend", "--")
     path = "/openmrs/data/filled"
     # As much as fits, and no more than the disk of these tests.
-    platform.lab.kubectl(*run, "sh", "-c", f"dd if=/dev/zero of={path} bs=1M count=4000 2>/dev/null; true")
+    platform.lab.kubectl(*run, "sh", "-c", f"dd if=/dev/zero of={path} bs=1M count=6000 2>/dev/null; true")
     try:
         yield
     finally:
@@ -175,13 +175,13 @@ def no_backup_made(platform: Platform) -> Iterator[None]:
     platform.run("backup").ok()
 
 
-# Those of one line at the same time: none hides another one.
+# Those of one line at the same time: none hides another one. The first ends last, when nothing differs any more.
 PROVOKED: list[dict[str, Fault]] = [
     {"MariaDBMissing": database_stopped},
     {
+        "PlatformDrifted": changed_by_hand,
         "VolumeFull": volume_filled,
         "GatewayCertificateEnds": certificate_ends,
-        "PlatformDrifted": changed_by_hand,
         "BackupFullTooOld": no_backup_made,
     },
     {"BackupArchiveStandsStill": storage_fails},
