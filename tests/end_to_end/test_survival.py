@@ -40,7 +40,14 @@ def test_mariadb_killed_with_9_loses_no_committed_row(well: Platform) -> None:
     assert restarts(well.lab, "mariadb", "mariadb-0") == before + 1
 
 
-@pytest.mark.parametrize("parts", [["kubelet"], ["containerd"], ["kubelet", "containerd", "kube-apiserver", "etcd"]])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param(["kubelet"], marks=pytest.mark.soak),
+        pytest.param(["containerd"], marks=pytest.mark.soak),
+        ["kubelet", "containerd", "kube-apiserver", "etcd"],
+    ],
+)
 def test_parts_of_the_node_killed_with_9(well: Platform, parts: list[str]) -> None:
     running = well.lab.status()["parts"]
     for part in parts:

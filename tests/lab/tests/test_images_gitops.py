@@ -163,6 +163,7 @@ def test_a_program_of_argo_cd_runs_as_its_user(argocd: Rootfs, command: str, say
     assert says in runs(argocd, *command.split())
 
 
+@pytest.mark.soak
 def test_there_is_a_version_to_upgrade_from(tmp_path_factory: pytest.TempPathFactory) -> None:
     with unpacked("argoproj/argocd:v3.6.0", tmp_path_factory) as (_, rootfs):
         assert "argocd: v3.6.0+" in runs(rootfs, "argocd", "version", "--client", "--short")

@@ -223,6 +223,8 @@ def test_data_survives_the_pod_and_the_driver(cluster: Cluster, namespace: str) 
     assert in_pod(cluster, namespace, "cat /data/file") == "second"
 
 
+# The end-to-end tests grow the platform's disks, and stop and start the lab under it.
+@pytest.mark.soak
 def test_a_disk_grows_under_its_pod(cluster: Cluster, namespace: str) -> None:
     database(cluster, namespace)
     before = available(cluster, namespace)
@@ -319,6 +321,7 @@ def test_what_azure_refuses_is_refused(cluster: Cluster, namespace: str, paramet
         cluster.lab.kubectl("delete", "storageclass", namespace)
 
 
+@pytest.mark.soak
 def test_data_survives_the_lab(cluster: Cluster, node: RealNode, namespace: str) -> None:
     database(cluster, namespace)
     in_pod(cluster, namespace, "echo kept > /data/file; sync")
