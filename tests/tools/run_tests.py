@@ -86,13 +86,13 @@ LANES = [
         Part("lint", ["tests/tools/lint"]),
         pytest("unit", "tests/unit"),
         pytest("contract", "tests/contract"),
-        pytest("lab", "tests/lab/tests", *(f"--ignore={path}" for path in NODES), twice=True),
         Part("molecule", [str(BIN / "python"), "tests/tools/run_molecule.py"], whole),
         Part("sanity", ["tests/tools/sanity"], whole),
     ],
     [pytest("end_to_end", "tests/end_to_end")],
     [pytest("integration", "tests/integration")],
-    # Whichever of these is through first goes on with them.
+    # Whichever of these is through first goes on with them, the longer one first.
+    [pytest("lab", "tests/lab/tests", *(f"--ignore={path}" for path in NODES), twice=True)],
     [pytest("nodes", *NODES, twice=True)],
 ]
 AT_ONCE = 3
