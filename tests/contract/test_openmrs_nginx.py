@@ -100,7 +100,7 @@ def nginx(configuration: str, folder: Path, port: int) -> Iterator[None]:
 
 def healthy(port: int) -> bool:
     with contextlib.suppress(OSError, http.client.HTTPException):
-        return ask(port, "/healthz").status == http.HTTPStatus.NO_CONTENT
+        return ask(port, "/healthz").status < http.HTTPStatus.BAD_REQUEST
     return False
 
 
