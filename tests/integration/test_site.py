@@ -101,6 +101,15 @@ def test_one_layer_can_be_checked_alone(converged_lab: Lab) -> None:
     assert all("/Microsoft.Network/" in name or "resourceGroups" in name for name in resources)
 
 
+def test_a_part_that_is_a_chart_is_corrected_alone(converged_lab: Lab) -> None:
+    scale = ("scale", "deployment", "openmrs-frontend", "-n", "openmrs", "--replicas=3")
+    converged_lab.kubectl(*scale)
+    check = run_playbook(converged_lab, "deploy", "--check", "--tags", "openmrs").ok()
+    assert [(found["path"], found["live"]) for found in check.findings()] == [("spec.replicas", 3)]
+    assert run_playbook(converged_lab, "deploy", "--tags", "openmrs").ok().changed == 1
+    assert run_playbook(converged_lab, "deploy", "--tags", "openmrs").ok().changed == 0
+
+
 @pytest.mark.sabotage
 def test_a_check_mode_that_writes_is_noticed(converged_lab: Lab, tmp_path: Path) -> None:
     """Sabotage: the module believes that it is never in check mode. The counter has to see it."""

@@ -17,7 +17,6 @@ import httpx
 import uvicorn
 
 from tests.lab.azure.app import Simulator, create_app
-from tests.lab.azure.principals import Principal
 from tests.lab.azure.settings import Settings
 from tests.lab.cluster.manager import ClusterManager
 from tests.lab.control.pki import Authority
@@ -32,8 +31,6 @@ class Running:
     settings: Settings
     simulator: Simulator
     ca_file: Path
-    principals: tuple[Principal, Principal]
-    """The main one and the powerless one. Looked up once: the store is for the thread of the simulator alone."""
 
     @property
     def base_url(self) -> str:
@@ -50,9 +47,15 @@ class Running:
         return ssl.create_default_context(cafile=str(self.ca_file))
 
     def client(self, *, second: bool = False, token: str | None = None) -> httpx.Client:
-        """An HTTP client of ARM with a token of the main (or the second, powerless) principal."""
+        """An HTTP client of ARM with a token of the main (or the second, powerless) principal.
+
+        For one thread of a test: the token is made from the simulator's own store.
+        """
+        principal = self.settings.second_object_id if second else self.settings.object_id
         if token is None:
-            token, _ = self.simulator.tokens.issue(self.principals[second], self.settings.base_url)
+            known = self.simulator.directory.by_object_id(principal)
+            assert known is not None
+            token, _ = self.simulator.tokens.issue(known, self.settings.base_url)
         return httpx.Client(
             base_url=self.base_url,
             verify=self.context(),
@@ -117,10 +120,7 @@ def serve(
         simulator = getattr(app, "simulator", None)
         if not isinstance(simulator, Simulator):
             raise TypeError("the application is not the simulator's")
-        main, second = (simulator.directory.by_object_id(one) for one in (chosen.object_id, chosen.second_object_id))
-        assert main is not None
-        assert second is not None
-        yield Running(chosen, simulator, authority.pair.certificate, (main, second))
+        yield Running(settings=chosen, simulator=simulator, ca_file=authority.pair.certificate)
     finally:
         server.should_exit = True
         thread.join(10)

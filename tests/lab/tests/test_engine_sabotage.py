@@ -134,8 +134,7 @@ def credentials_at_once(azure: Running, client: httpx.Client, group: str) -> Non
 
     def write(name: str) -> int:
         body = {"properties": {"issuer": ISSUER, "subject": name, "audiences": [AUDIENCE]}}
-        with azure.client() as own:
-            return own.put(f"{base}/{name}?api-version=2023-01-31", json=body).status_code
+        return client.put(f"{base}/{name}?api-version=2023-01-31", json=body).status_code
 
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
