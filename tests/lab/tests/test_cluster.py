@@ -255,6 +255,20 @@ def test_a_stateful_set_rolls_out_and_its_claim_is_bound(cluster: Cluster, names
     eventually(lambda: volume not in {item["metadata"]["name"] for item in cluster.items("persistentvolumes")})
 
 
+def test_a_pod_whose_node_was_away_is_ready_again(cluster: Cluster, namespace: str) -> None:
+    cluster.apply(WORKLOAD.replace("NAME", namespace))
+    cluster.lab.kubectl("-n", namespace, "rollout", "status", "statefulset/db", "--timeout=30s")
+    away = json.dumps({"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "NodeNotReady"}]}})
+    cluster.lab.kubectl("-n", namespace, "patch", "pod", "db-0", "--subresource=status", "-p", away)
+
+    def ready() -> bool:
+        [pod] = cluster.items("-n", namespace, "pods")
+        return ("Ready", "True") in {(one["type"], one["status"]) for one in pod["status"]["conditions"]}
+
+    assert not ready()
+    eventually(ready)
+
+
 def test_a_job_completes(cluster: Cluster, namespace: str) -> None:
     cluster.lab.kubectl("create", "namespace", namespace)
     cluster.apply(JOB.replace("NAME", namespace))
