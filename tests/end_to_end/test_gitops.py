@@ -178,7 +178,7 @@ def test_an_operator_sees_everything_and_somebody_else_of_the_tenant_nothing(del
 def test_it_takes_over_what_runs_without_a_restart(well: Platform, delivery: Delivery) -> None:
     del well
     before, there = delivery.running(), delivery.objects()
-    head = delivery.repository.git("rev-parse", "HEAD")
+    head = delivery.repository.head
     delivery.deploy(head).ok()
     assert delivery.running() == before
     now = delivery.objects()
@@ -207,7 +207,7 @@ def test_what_is_committed_runs(well: Platform, delivery: Delivery, chart: Path)
 def test_its_secrets_are_rotated_and_it_delivers_on(well: Platform, delivery: Delivery, chart: Path) -> None:
     names = ["argocd-session-key", "argocd-redis-password"]
     before, running = {name: value(well.lab, name) for name in names}, delivery.running()
-    head = delivery.repository.git("rev-parse", "HEAD")
+    head = delivery.repository.head
     assert delivery.opens_the_cache(before["argocd-redis-password"])
     assert delivery.refuses_a_token(before["argocd-session-key"]) == DISABLED
     declared = {**DELIVERED, "openmrs_revision": head, "secrets_rotation_only": names}
@@ -312,7 +312,7 @@ def test_what_holds_records_stays_when_git_forgets_it(well: Platform, delivery: 
 @pytest.mark.soak
 def test_an_upgrade_of_argo_cd_starts_nothing_of_openmrs_again(well: Platform, delivery: Delivery) -> None:
     well.lab.command("images", f"argocd:{BEFORE}", timeout=UP_TIMEOUT)
-    head, running = delivery.repository.git("rev-parse", "HEAD"), delivery.running()
+    head, running = delivery.repository.head, delivery.running()
     image = ("get", "statefulset", "argocd-application-controller", "-n", "argocd", "-o")
     for tag in (BEFORE, ""):
         images = image_overrides(well.lab, **({"argocd": tag} if tag else {}))
@@ -370,7 +370,7 @@ def test_it_gives_back_what_runs_without_a_restart(well: Platform, delivery: Del
 @pytest.mark.soak
 @pytest.mark.spoils
 def test_a_moment_is_restored_while_it_delivers(well: Platform, delivery: Delivery) -> None:
-    head = delivery.repository.git("rev-parse", "HEAD")
+    head = delivery.repository.head
     delivery.deploy(head).ok()
     kept = well.ledger.write("Gardée")
     time.sleep(2)

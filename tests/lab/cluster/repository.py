@@ -16,7 +16,7 @@ from tests.lab.build import builder
 from tests.lab.control.home import CLONE, Home, LabError, write_private
 from tests.lab.control.pki import Authority
 
-__all__ = ["IMAGE", "NAME", "WORK", "GitServer"]
+__all__ = ["IMAGE", "GitServer"]
 
 NAME = "git-server"
 HOST = f"{NAME}.{NAME}.svc.cluster.local"
@@ -58,7 +58,10 @@ class GitServer:
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": about, "stringData": shown}
         self._kubectl("apply", "-f", "-", stdin=f"{MANIFESTS.read_text()}\n---\n{json.dumps(secret)}")
         self._kubectl("wait", "pod", NAME, "-n", NAME, "--for=condition=Ready", f"--timeout={SECONDS}s")
-        revision = self._push(CLONE / "charts")
+        self._in_pod("sh", "-c", f"[ -d {WORK} ] || git clone --quiet {BARE} {WORK}")
+        for key, value in {"user.name": "Lab", "user.email": "lab@lab.audioprothese.example"}.items():
+            self.git("config", key, value)
+        revision = self.commit(CLONE / "charts", "charts", "The charts of the clone")
         url = f"https://{HOST}:8443/platform.git"
         described = {"url": url, "authority": trusted, "revision": revision}
         write_private(self._described, json.dumps(described, indent=2) + "\n")
@@ -73,27 +76,29 @@ class GitServer:
         if self.home.admin_kubeconfig.exists():
             self._kubectl("delete", "--ignore-not-found", f"--timeout={SECONDS}s", "-f", str(MANIFESTS))
 
-    def _push(self, charts: Path) -> str:
-        """Commit a folder as `charts`, and return the commit."""
+    def commit(self, folder: Path, path: str, message: str) -> str:
+        """Push a folder as that path of the repository, in place of what is there; return the commit."""
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as archive:
-            archive.add(charts, arcname="charts")
-        script = f"""
-            set -eu
-            [ -d {WORK} ] || git clone --quiet {BARE} {WORK}
-            cd {WORK}
-            git checkout --quiet -B main
-            git config user.name Lab
-            git config user.email lab@lab.audioprothese.example
-            rm -rf charts
-            base64 -d | tar -xf -
-            git add --all
-            git diff --cached --quiet || git commit --quiet --message 'The charts of the clone'
-            git push --quiet origin main
-            git rev-parse HEAD
-        """
-        run = ("exec", "-i", "-n", NAME, NAME, "--", "sh", "-c", script)
-        return self._kubectl(*run, stdin=base64.b64encode(packed.getvalue()).decode())
+            archive.add(folder, arcname=path)
+        script = f"cd {WORK} && rm -rf {path} && base64 -d | tar -xf -"
+        self._in_pod("sh", "-c", script, stdin=base64.b64encode(packed.getvalue()).decode())
+        self.git("add", "--all")
+        if self.git("status", "--porcelain"):
+            self.git("commit", "--quiet", "--message", message)
+        return self.push()
+
+    def push(self) -> str:
+        """Push, and return the commit."""
+        self.git("push", "--quiet", "origin", "main")
+        return self.git("rev-parse", "HEAD")
+
+    def git(self, *arguments: str) -> str:
+        """Run git in the work tree, inside of the pod."""
+        return self._in_pod("git", "-C", WORK, *arguments)
+
+    def _in_pod(self, *command: str, stdin: str | None = None) -> str:
+        return self._kubectl("exec", *(["-i"] if stdin else []), "-n", NAME, NAME, "--", *command, stdin=stdin)
 
     def _kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         kubectl = str(builder.tools()["kube"].program("kubectl"))
