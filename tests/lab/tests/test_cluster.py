@@ -259,14 +259,9 @@ def test_a_pod_whose_node_was_away_is_ready_again(cluster: Cluster, namespace: s
     cluster.apply(WORKLOAD.replace("NAME", namespace))
     cluster.lab.kubectl("-n", namespace, "rollout", "status", "statefulset/db", "--timeout=30s")
     away = json.dumps({"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "NodeNotReady"}]}})
-    cluster.lab.kubectl("-n", namespace, "patch", "pod", "db-0", "--subresource=status", "-p", away)
-
-    def ready() -> bool:
-        [pod] = cluster.items("-n", namespace, "pods")
-        return ("Ready", "True") in {(one["type"], one["status"]) for one in pod["status"]["conditions"]}
-
-    assert not ready()
-    eventually(ready)
+    patch = ("patch", "pod", "db-0", "--subresource=status", "-p", away, "-o", "json")
+    assert conditions(json.loads(cluster.lab.kubectl("-n", namespace, *patch))["status"])["Ready"] == "False"
+    eventually(lambda: conditions(cluster.items("-n", namespace, "pods")[0]["status"])["Ready"] == "True")
 
 
 def test_a_job_completes(cluster: Cluster, namespace: str) -> None:
