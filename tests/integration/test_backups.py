@@ -28,17 +28,18 @@ def test_on_simulated_nodes_nothing_can_be_told(converged_lab: Lab, tmp_path: Pa
     assert (run.changed, result["report"], report.exists()) == (0, {}, False)
 
 
+@pytest.mark.parametrize("arguments", [(), ("--check",)])
 @pytest.mark.parametrize(
-    ("extra", "why", "arguments"),
+    ("extra", "why"),
     [
-        ({}, "is no moment", []),
-        ({"restore_to": "2026-01-01T00:00:00"}, "has no offset from UTC", []),
-        ({"restore_to": "2126-01-01T00:00:00Z"}, "is in the future", ["--check"]),
-        ({"restore_to": MOMENT, "restore_volume": "Old_Data"}, "is no name for a volume", []),
+        ({}, "is no moment"),
+        ({"restore_to": "2026-01-01T00:00:00"}, "has no offset from UTC"),
+        ({"restore_to": "2126-01-01T00:00:00Z"}, "is in the future"),
+        ({"restore_to": MOMENT, "restore_volume": "Old_Data"}, "is no name for a volume"),
     ],
 )
 def test_a_restore_to_nowhere_is_refused(
-    converged_lab: Lab, extra: dict[str, object], why: str, arguments: list[str]
+    converged_lab: Lab, extra: dict[str, object], why: str, arguments: tuple[str, ...]
 ) -> None:
     before = converged_lab.writes()
     run = run_playbook(converged_lab, "restore", *arguments, extra={**extra, "restore_switch": True})
