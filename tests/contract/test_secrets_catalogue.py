@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from ansible_collections.audioprothese.platform.plugins.module_utils.vault.wante
 from tests.contract.rendered import Documents
 from tests.contract.secrets_table import DOCUMENT, names_of, table, uses, with_table
 
+END_TO_END = Path(__file__).resolve().parents[1] / "end_to_end"
 PROOFS = {"login", "served", "exchanged", "delivered", "trusted"}
 
 
@@ -38,6 +40,19 @@ def problems(documents: Documents) -> list[str]:
 
 def test_the_catalogue_is_complete(documents: Documents) -> None:
     assert problems(documents) == []
+
+
+def unrotated(documents: Documents, tests: str) -> list[str]:
+    """Rows that are rotated by command, and by no end-to-end test."""
+    rows = [entry for entry in documents["secrets_catalogue"] if (entry.get("rotation") or {}).get("proof")]
+    return [entry["name"] for entry in rows if f'"{entry["name"]}"' not in tests]
+
+
+def test_a_test_rotates_every_row(rendered: Callable[[str], Documents]) -> None:
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in END_TO_END.glob("test_*.py"))
+    assert unrotated(rendered("production"), tests) == []
+    # It would be seen.
+    assert unrotated(rendered("production"), tests.replace("argocd-redis-password", "")) == ["argocd-redis-password"]
 
 
 @pytest.mark.sabotage

@@ -10,6 +10,7 @@ import pytest
 from tests.end_to_end.conftest import Platform
 from tests.end_to_end.support.database import query
 from tests.end_to_end.support.writing import writing
+from tests.integration.support.lab_vault import enabled, value
 from tests.integration.support.waiting import until
 
 pytestmark = pytest.mark.soak  # four runs of the platform
@@ -53,6 +54,20 @@ def test_a_copy_follows_and_takes_no_writes(replicated: Platform) -> None:
     assert query(replicated.lab, "SELECT @@read_only", pod="mariadb-1") == "1"
     addresses = ["get", "endpoints", "mariadb-replicas", "-n", "mariadb", "-o", "jsonpath={..targetRef.name}"]
     assert replicated.lab.kubectl(*addresses) == "mariadb-1"
+
+
+def test_a_copy_follows_with_another_password(replicated: Platform) -> None:
+    names = ["mariadb-replication-password", "mariadb-backup-password"]
+    before = {name: value(replicated.lab, name) for name in names}
+    replicated.run("rotate", extra={"secrets_rotation_only": names}).ok()
+    assert [name for name in names if value(replicated.lab, name) == before[name]] == []
+    assert {name: enabled(replicated.lab, name).count(True) for name in names} == dict.fromkeys(names, 1)
+    dump = "SELECT id FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'"
+    for connection in query(replicated.lab, dump).split():
+        query(replicated.lab, f"KILL {connection}")
+    replicated.ledger.write("Autre-clé")
+    written = query(replicated.lab, POSITION)
+    until(lambda: query(replicated.lab, POSITION, pod="mariadb-1") == written, "the copy has signed in again")
 
 
 def test_a_second_run_with_a_copy_changes_nothing(replicated: Platform) -> None:
