@@ -57,7 +57,7 @@ def test_a_version_is_neither_skipped_nor_taken_back(converged_lab: Lab, version
 def test_the_nodes_are_rolled_within_the_budgets(shared_lab: SharedLab, tmp_path: Path) -> None:
     """While a budget allows nothing, a node of its pods stays; then all of them get the new version, one by one."""
     lab = shared_lab.converged()
-    shared_lab.state = State.UNKNOWN
+    shared_lab.state = State.SPOILT
     assert versions(lab) == {"v1.35.4"}
     names = set(nodes(lab))
     keep_available(lab, 2)
