@@ -38,12 +38,15 @@ class Settings:
     folder: Path
     manifests: dict[str, Any]
 
-    def write(self, **changed: Any) -> None:
-        """Write them, some with other data."""
+    def write(self) -> None:
+        """Write them."""
         for name, manifest in self.manifests.items():
-            data = changed.get(name.replace("-", "_"), manifest.get("data", {}))
-            file = self.folder / f"{name}.yml"
-            file.write_text(yaml.safe_dump({**manifest, "data": data}), encoding="utf-8")
+            (self.folder / f"{name}.yml").write_text(yaml.safe_dump(manifest), encoding="utf-8")
+
+    def change(self, name: str, key: str, value: str) -> None:
+        """Write one of them with something else in it."""
+        manifest = {**self.manifests[name], "data": {**self.data(name), key: value}}
+        (self.folder / f"{name}.yml").write_text(yaml.safe_dump(manifest), encoding="utf-8")
 
     def data(self, name: str) -> dict[str, str]:
         """What one of them holds."""
@@ -125,7 +128,7 @@ def test_its_settings_are_valid(settings: Settings) -> None:
 @pytest.mark.sabotage
 def test_settings_that_it_cannot_read_are_noticed(settings: Settings) -> None:
     data = settings.data("argocd-cm")
-    settings.write(argocd_cm={**data, "oidc.config": data["oidc.config"].replace("issuer:", "issuer")})
+    settings.change("argocd-cm", "oidc.config", data["oidc.config"].replace("issuer:", "issuer"))
     [problem] = settings.problems()
     assert "invalid oidc.config" in problem
 
@@ -141,7 +144,7 @@ def test_administrators_may_everything_and_nobody_else_anything(settings: Settin
 
 @pytest.mark.sabotage
 def test_a_role_for_everybody_is_noticed(settings: Settings) -> None:
-    settings.write(argocd_rbac_cm={**settings.data("argocd-rbac-cm"), "policy.default": "role:readonly"})
+    settings.change("argocd-rbac-cm", "policy.default", "role:readonly")
     with pytest.raises(AssertionError):
         test_administrators_may_everything_and_nobody_else_anything(settings)
 
@@ -176,6 +179,6 @@ def test_a_trigger_that_never_fires_is_noticed(settings: Settings) -> None:
     data = settings.data("argocd-notifications-cm")
     never = data["trigger.delivery-failed"].replace("'Failed'", "'Refused'")
     assert never != data["trigger.delivery-failed"]
-    settings.write(argocd_notifications_cm={**data, "trigger.delivery-failed": never})
+    settings.change("argocd-notifications-cm", "trigger.delivery-failed", never)
     with pytest.raises(AssertionError):
         test_who_has_to_know_is_told_of_what_went_wrong_and_of_nothing_else(settings)

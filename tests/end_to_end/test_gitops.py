@@ -21,7 +21,7 @@ from tests.end_to_end.support import archive
 from tests.end_to_end.support.dashboards import answers, asked_of
 from tests.end_to_end.support.git import Repository, repository
 from tests.end_to_end.support.images import image_overrides
-from tests.end_to_end.support.monitoring import RECEIVER_URL, Monitoring, receiver
+from tests.end_to_end.support.monitoring import RECEIVER_URL, TOLD_AT_ONCE, Monitoring, receiver
 from tests.end_to_end.support.people import OPERATOR, VISITOR, browser, entra
 from tests.end_to_end.support.pods import await_rollouts, pods
 from tests.integration.support.lab import ROOT, UP_TIMEOUT
@@ -264,16 +264,8 @@ def test_what_nobody_puts_back_is_noticed(well: Platform, delivery: Delivery) ->
 
 def test_a_bad_commit_is_told_and_undone(well: Platform, delivery: Delivery, chart: Path) -> None:
     set_secret(well.lab, "alerts-test", RECEIVER_URL)
-    told = {
-        "prometheus_interval": "5s",
-        "prometheus_alert_for": "5s",
-        "prometheus_severities": {name: {"wait": "1s", "repeat": "1h"} for name in ("critical", "warning")},
-        "prometheus_group_interval": "5s",
-        "prometheus_receivers": [{"name": "test", "webhook": "test"}],
-        "prometheus_receiver_secrets": {"test": "alerts-test"},
-    }
     with receiver(well.lab) as alertmanager:
-        well.deploy("prometheus", extra=told).ok()
+        well.deploy("prometheus", extra=TOLD_AT_ONCE).ok()
         # From here on whatever is pushed is delivered.
         delivery.deploy("main", "openmrs").ok()
         changed(chart, GATEWAY, "spec:\n  replicas:", "spec:\n  progressDeadlineSeconds: 20\n  replicas:")

@@ -17,7 +17,7 @@ import yaml
 
 from tests.end_to_end.conftest import Platform
 from tests.end_to_end.support.certificates import expiring
-from tests.end_to_end.support.monitoring import RECEIVER_URL, Monitoring, receiver
+from tests.end_to_end.support.monitoring import RECEIVER_URL, TOLD_AT_ONCE, Monitoring, receiver
 from tests.end_to_end.support.pods import await_rollouts
 from tests.integration.support.lab import ROOT
 from tests.integration.support.lab_vault import set_secret
@@ -32,18 +32,13 @@ JOBS = {"blackbox-openmrs", "cadvisor", "kubelet", "mysqld", "node-exporter"} | 
     if "metrics" in workload and name != "grafana" and workload["namespace"] != "argocd"
 }
 SECONDS = 300
-# The lab's profile: alerts wait for seconds, to stand still means a minute, and a full backup is old after two.
+# And to stand still means a minute, and a full backup is old after two.
 QUICK: dict[str, Any] = {
-    "prometheus_interval": "5s",
-    "prometheus_alert_for": "5s",
+    **TOLD_AT_ONCE,
     "prometheus_alert_overrides": {
         "BackupArchiveStandsStill": {"expr": "(time() - max(mariadb_archive_reached_seconds)) / 60 > 1.5"},
         "BackupFullTooOld": {"expr": "(time() - max(mariadb_archive_full_time_seconds)) / 60 > 2"},
     },
-    "prometheus_severities": {name: {"wait": "1s", "repeat": "1h"} for name in ("critical", "warning")},
-    "prometheus_group_interval": "5s",
-    "prometheus_receivers": [{"name": "test", "webhook": "test"}],
-    "prometheus_receiver_secrets": {"test": "alerts-test"},
 }
 
 

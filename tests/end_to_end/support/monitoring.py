@@ -11,12 +11,21 @@ from typing import Any
 from tests.end_to_end.support.programs import asked, python_pod, through
 from tests.integration.support.lab import Lab
 
-__all__ = ["RECEIVER_URL", "Monitoring", "receiver"]
+__all__ = ["RECEIVER_URL", "TOLD_AT_ONCE", "Monitoring", "receiver"]
 
 PROMETHEUS = through("monitoring", "prometheus-0", 9090)
 NAME = "alert-receiver"
 PORT = 8080
 RECEIVER_URL = f"http://{NAME}.monitoring.svc.cluster.local:{PORT}/"
+# Variables with which alerts wait for seconds, and all of them are told to the receiver, whose address is in the vault.
+TOLD_AT_ONCE: dict[str, Any] = {
+    "prometheus_interval": "5s",
+    "prometheus_alert_for": "5s",
+    "prometheus_severities": {name: {"wait": "1s", "repeat": "1h"} for name in ("critical", "warning")},
+    "prometheus_group_interval": "5s",
+    "prometheus_receivers": [{"name": "test", "webhook": "test"}],
+    "prometheus_receiver_secrets": {"test": "alerts-test"},
+}
 # A line for each alert of a notification, one after the other.
 PROGRAM = """
 import http.server, json
